@@ -1,0 +1,1 @@
+"""Files in, images and targets out: formats, built-in scenes, transforms, the dataset doctor."""

@@ -1,0 +1,1 @@
+"""One file a layout on disk; each turns a folder into a Layout."""

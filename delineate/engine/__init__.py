@@ -1,0 +1,1 @@
+"""Fit, evaluate and predict: one LightningModule a task, one Predictor."""

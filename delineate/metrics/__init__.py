@@ -1,0 +1,1 @@
+"""Predictions and targets in, numbers out; NaN where a number is undefined."""

@@ -1,0 +1,1 @@
+"""Images in, Outputs out: encoders, blocks, and one file a paper."""

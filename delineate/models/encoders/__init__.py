@@ -1,0 +1,1 @@
+"""Feature extractors with channels and strides, from timm and torchvision."""

@@ -1,0 +1,1 @@
+"""Outputs in, predictions in image coordinates out."""

@@ -1,0 +1,1 @@
+"""Pages that a person looks at, made from what a run left."""
