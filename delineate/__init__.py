@@ -1,1 +1,69 @@
-"""delineate: from images and annotations to trained, measured and explained models of what is where."""
+"""delineate: from images and annotations to trained, measured and explained models of what is where.
+
+Public names are loaded when they are first used, so ``import delineate`` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from delineate.data.digits import DigitScenes
+    from delineate.data.doctor import check_dataset
+    from delineate.data.opening import open_dataset
+    from delineate.data.statistics import dataset_statistics
+    from delineate.engine.evaluation import evaluate
+    from delineate.engine.predictor import Predictor, load
+    from delineate.engine.recipe import Recipe, build_recipe, read_recipe
+    from delineate.engine.run import Run, open_run
+    from delineate.engine.training import train
+    from delineate.errors import DelineateError
+    from delineate.export.onnx import export_onnx
+    from delineate.models.catalogue import create_model, list_models
+    from delineate.report.semantic import report_run
+    from delineate.structures.semantic_map import SemanticMap
+    from delineate.structures.taxonomy import Taxonomy
+
+# every public name and the module it lives in; the only place where exports are written down
+_EXPORTS = {
+    "DelineateError": "delineate.errors",
+    "DigitScenes": "delineate.data.digits",
+    "Predictor": "delineate.engine.predictor",
+    "Recipe": "delineate.engine.recipe",
+    "Run": "delineate.engine.run",
+    "SemanticMap": "delineate.structures.semantic_map",
+    "Taxonomy": "delineate.structures.taxonomy",
+    "build_recipe": "delineate.engine.recipe",
+    "check_dataset": "delineate.data.doctor",
+    "create_model": "delineate.models.catalogue",
+    "dataset_statistics": "delineate.data.statistics",
+    "evaluate": "delineate.engine.evaluation",
+    "export_onnx": "delineate.export.onnx",
+    "list_models": "delineate.models.catalogue",
+    "load": "delineate.engine.predictor",
+    "open_dataset": "delineate.data.opening",
+    "open_run": "delineate.engine.run",
+    "read_recipe": "delineate.engine.recipe",
+    "report_run": "delineate.report.semantic",
+    "train": "delineate.engine.training",
+}
+# rooms that are reached by name, such as delineate.metrics.SemanticScores
+_ROOMS = ("data", "engine", "export", "losses", "metrics", "models", "ops", "postprocess", "report", "structures")
+
+__all__ = sorted([*_EXPORTS, *_ROOMS])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _EXPORTS:
+        value = getattr(importlib.import_module(_EXPORTS[name]), name)
+    elif name in _ROOMS:
+        value = importlib.import_module(f"delineate.{name}")
+    else:
+        raise AttributeError(f"module 'delineate' has no attribute '{name}'")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,84 @@
+"""``delineate``: the commands, and how errors reach a person."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from delineate.cli import datasets, models, prediction, training
+from delineate.errors import DelineateError
+
+app = typer.Typer(
+    name="delineate",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Turn images and annotations into trained, measured and explained models of what is where.
+
+    A first run, on built-in scenes of handwritten digits:
+
+      [bold]delineate train unet --data digits --set trainer.max_epochs=5[/bold]
+
+    Your own folder of images and masks:
+
+      [bold]delineate data check PATH[/bold]   what would go wrong, before training
+
+      [bold]delineate train unet --data PATH[/bold]   then open the report it names
+
+      [bold]delineate predict RUN IMAGES --out DIR[/bold]   overlays, masks and COCO JSON""",
+)
+
+app.add_typer(datasets.app, name="data")
+app.command("train")(training.train_command)
+app.command("evaluate")(training.evaluate_command)
+app.command("predict")(prediction.predict_command)
+app.command("export")(prediction.export_command)
+app.command("models")(models.models_command)
+
+
+def _version(show: bool) -> None:
+    if show:
+        from importlib.metadata import version
+
+        typer.echo(f"delineate {version('delineate')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Keep the options every command shares."""
+    if debug:
+        os.environ["DELINEATE_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Run the command line; an error is one line on standard error and exit status 1 (143 when told to stop)."""
+    debug = "--debug" in sys.argv or os.environ.get("DELINEATE_DEBUG") == "1"
+    if "--debug" in sys.argv:  # accepted anywhere on the line
+        sys.argv.remove("--debug")
+    try:
+        app()
+    except DelineateError as error:
+        if debug:
+            raise
+        typer.secho(f"error: {error}", err=True, fg=None if os.environ.get("NO_COLOR") else "red")
+        raise SystemExit(143 if type(error).__name__ == "TrainingInterrupted" else 1) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

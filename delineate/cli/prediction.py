@@ -1,0 +1,48 @@
+"""``delineate predict`` and ``delineate export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def predict_command(
+    run: Annotated[Path, typer.Argument(help="A run folder, or its model.safetensors.")],
+    images: Annotated[list[str], typer.Argument(help="Image files, folders or globs.")],
+    out: Annotated[Path, typer.Option(help="Where overlays/, masks/ and predictions.json go.")] = Path("predictions"),
+    tile: Annotated[int | None, typer.Option(help="Work in squares of this many pixels, for large images.")] = None,
+    overlap: Annotated[int, typer.Option(help="Pixels that neighbouring tiles share.")] = 64,
+    tta: Annotated[str, typer.Option(help="Average over augmented copies: flip, scale, or flip,scale.")] = "",
+    overlays: Annotated[bool, typer.Option(help="Write pictures with the classes painted over.")] = True,
+) -> None:
+    """Predict a label for every pixel: overlays to look at, id PNGs, and COCO JSON that other tools open."""
+    from delineate.cli.tables import progress_bar
+    from delineate.engine.prediction import predict_files
+
+    with progress_bar("predicting") as progress:
+        written = predict_files(
+            run, images, out=out, tile=tile, overlap=overlap, tta=tta, overlays=overlays, progress=progress
+        )
+    for failure in written.failures:
+        typer.echo(f"skipped: {failure}", err=True)
+    typer.echo(f"{written.count} images: {out / 'masks'}, {out / 'predictions.json'}")
+    if overlays:
+        typer.echo(f"pictures: {out / 'overlays'}")
+    raise typer.Exit(1 if written.failures else 0)
+
+
+def export_command(
+    run: Annotated[Path, typer.Argument(help="A run folder, or its model.safetensors.")],
+    format: Annotated[str, typer.Option("--format", help="The format: onnx.")] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="The file; model.onnx beside the weights when left out.")] = None,
+) -> None:
+    """Write the model for other runtimes, and check that it gives the same numbers there."""
+    from delineate.engine.weights import load_weights
+    from delineate.export.catalogue import EXPORTERS
+
+    exporter = EXPORTERS[format]
+    target = out or (run if run.is_dir() else run.parent) / f"model.{format}"
+    model, card = load_weights(run)
+    typer.echo(str(exporter(model, target, card)))

@@ -1,0 +1,81 @@
+"""``delineate train`` and ``delineate evaluate``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from delineate.engine.run import Run
+
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Change a value of the recipe: trainer.max_epochs=10. May repeat.")
+]
+
+
+def train_command(
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe (YAML file), or the name of a model. Not needed with --resume.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="The data set's folder, or digits.")] = None,
+    settings: SetOption = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue this run, to the same weights as if it never stopped.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/<data>-<model> when left out.")] = None,
+    devices: Annotated[int, typer.Option(help="How many GPUs, or CPU processes, train together.")] = 1,
+    report: Annotated[bool, typer.Option(help="Evaluate on the validation split and write report.html at the end.")] = True,
+) -> None:
+    """Train a model on a data set, then evaluate it and write a report.
+
+    Everything a run needs is kept in its folder: the recipe with every default, weights (safetensors), checkpoints,
+    learning curves and the report. Stopped by Ctrl-C, SIGTERM or a power cut, it goes on with --resume.
+
+      [bold]delineate train unet --data my/folder --set model.encoder=resnet34 --set data.batch_size=4[/bold]
+    """
+    from delineate.engine.training import train
+
+    if recipe is None and resume is None:
+        raise typer.BadParameter("give a recipe or a model's name, or --resume RUN", param_hint="RECIPE")
+    run = train(recipe, data=data, settings=settings or (), resume=resume, out=out, devices=devices)
+    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+        return
+    typer.echo(f"run: {run.path}")
+    if report and _has_validation(run):
+        _evaluate(run, data=None, split=None, tta="", boundary=True)
+
+
+def evaluate_command(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    data: Annotated[str | None, typer.Option(help="The data set; the run's own when left out.")] = None,
+    split: Annotated[str | None, typer.Option(help="Which split; the run's validation split when left out.")] = None,
+    tta: Annotated[str, typer.Option(help="Average over augmented copies: flip, scale, or flip,scale.")] = "",
+    boundary: Annotated[bool, typer.Option(help="Also score boundaries (boundary F1).")] = True,
+) -> None:
+    """Score a run on a data set: a table, metrics.json and a self-contained report.html in the run's folder."""
+    from delineate.engine.run import open_run
+
+    _evaluate(open_run(run), data=data, split=split, tta=tta, boundary=boundary)
+
+
+def _has_validation(run: Run) -> bool:
+    return bool(run.read_environment()["sessions"][-1]["val_images"])
+
+
+def _evaluate(run: Run, *, data: str | None, split: str | None, tta: str, boundary: bool) -> None:
+    """Measure, print the table, write metrics.json and the report."""
+    from delineate.cli.tables import print_table, progress_bar
+    from delineate.report.semantic import report_run
+
+    with progress_bar("evaluating") as progress:
+        evaluation = report_run(run, data=data, split=split, tta=tta, boundary=boundary, progress=progress)
+    scores = evaluation.scores
+    columns = ["class", "IoU", "Dice", "precision", "recall", *(["boundary F1"] if boundary else []), "pixels"]
+    keys = ["iou", "dice", "precision", "recall", *(["boundary_f1"] if boundary else [])]
+    rows = [[name, *(own[key] for key in keys), int(own["pixels"])] for name, own in scores["per_class"].items()]
+    print_table(columns, rows, title=f"{evaluation.data} / {evaluation.split}: {len(evaluation.images)} images")
+    names = ["miou", "pixel_accuracy", "mean_accuracy", "fwiou", "mean_dice", *(["boundary_f1"] if boundary else [])]
+    typer.echo("  ".join(f"{name} {scores[name]:.4f}" for name in names))
+    typer.echo(f"metrics: {run.metrics}")
+    typer.echo(f"report: {run.report}")

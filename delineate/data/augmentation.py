@@ -1,0 +1,202 @@
+"""How much a training image is changed: one named preset per strength, every value visible and open to change.
+
+A recipe says ``{preset: strong, crop: [320, 416]}``; :func:`resolved` answers with all values, which is what the
+recipe in a run folder shows; :func:`train_transform` makes the transform.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import torch
+from torchvision.transforms import v2
+
+from delineate.data.transforms import Photometric, RandomBlur, RandomNoise, RandomQuarterTurn, VisibleInstances
+from delineate.data.view import FILL, RandomView
+from delineate.errors import RecipeError
+from delineate.registry import Registry, nearest_name
+
+
+def _hold(holds: bool, key: str, condition: str, got: object) -> None:
+    if not holds:
+        raise RecipeError(f"augmentation.{key} must {condition}; got {got}.")
+
+
+class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The random changes of training images; the defaults are the preset "medium".
+
+    Args:
+        preset: the name of the preset the values began with.
+        crop: (height, width) of what the model trains on; None keeps each image's own size.
+        scale: smallest and largest magnification, drawn log-uniformly.
+        rotation: largest angle in degrees, either way.
+        elastic: standard deviation of U-Net's displacements, in pixels of the crop; 0 for none.
+        elastic_grid: control vectors along each side.
+        flip_horizontal: the share of images mirrored left to right.
+        flip_vertical: the share of images mirrored upside down.
+        rotate90: quarter turns, each as likely (half turns only where the crop is not square).
+        photometric: strength of brightness, contrast, saturation and hue changes, 0 to 1.
+        blur: largest Gaussian sigma in pixels, on half of the images; 0 for none.
+        noise: largest standard deviation in grey levels, on half of the images; 0 for none.
+
+    Raises:
+        RecipeError: on a value out of range; the message names the key.
+    """
+
+    preset: str = "medium"
+    crop: tuple[int, int] | None = None
+    scale: tuple[float, float] = (0.5, 2.0)
+    rotation: float = 0.0
+    elastic: float = 0.0
+    elastic_grid: int = 3
+    flip_horizontal: float = 0.5
+    flip_vertical: float = 0.0
+    rotate90: bool = False
+    photometric: float = 0.5
+    blur: float = 0.0
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        for key in ("rotation", "elastic", "flip_horizontal", "flip_vertical", "photometric", "blur", "noise"):
+            value = getattr(self, key)
+            _hold(math.isfinite(value) and value >= 0, key, "be 0 or more", value)
+        for key in ("flip_horizontal", "flip_vertical", "photometric"):
+            _hold(getattr(self, key) <= 1, key, "lie between 0 and 1", getattr(self, key))
+        _hold(self.crop is None or min(self.crop) > 0, "crop", "be [height, width], both positive", self.crop)
+        low, high = self.scale
+        _hold(0 < low <= high and math.isfinite(high), "scale", "be [smallest, largest], both positive", self.scale)
+        _hold(self.elastic_grid >= 2, "elastic_grid", "be at least 2", self.elastic_grid)
+        _hold(self.rotation <= 180, "rotation", "be at most 180 degrees", self.rotation)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for YAML or JSON, in the order of the fields; :func:`resolved` reads them back."""
+        values: dict[str, Any] = msgspec.to_builtins(self, builtin_types=())
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+PRESETS: Registry[Augmentation] = Registry(
+    "augmentation preset",
+    {
+        "none": Augmentation(preset="none", scale=(1.0, 1.0), flip_horizontal=0.0, photometric=0.0),
+        "light": Augmentation(preset="light", scale=(0.8, 1.25), photometric=0.2),
+        "medium": Augmentation(preset="medium"),
+        "strong": Augmentation(preset="strong", rotation=10.0, photometric=0.8, blur=1.0, noise=8.0),
+        "microscopy": Augmentation(
+            preset="microscopy",
+            scale=(0.8, 1.25),
+            rotation=15.0,
+            elastic=10.0,
+            flip_vertical=0.5,
+            rotate90=True,
+            photometric=0.3,
+        ),
+    },
+)
+
+
+def augmentation_preset(name: str) -> Augmentation:
+    """The preset called ``name``: none, light, medium, strong or microscopy.
+
+    Raises:
+        UnknownNameError: for any other name; the message says the nearest.
+
+    Example:
+        >>> augmentation_preset("microscopy").elastic
+        10.0
+    """
+    return PRESETS[name]
+
+
+def resolved(values: Mapping[str, Any]) -> Augmentation:
+    """The preset named in ``values`` (or "medium") with every other value that is given put in its place.
+
+    Args:
+        values: any of the fields of :class:`Augmentation`, as a recipe holds them (lists for pairs).
+
+    Raises:
+        RecipeError: on an unknown preset or key (the message says the nearest) or a value of the wrong kind or range.
+
+    Example:
+        >>> resolved({"preset": "light", "crop": [64, 64]}).scale
+        (0.8, 1.25)
+    """
+    name = values.get("preset", "medium")
+    if name not in PRESETS:
+        raise _unknown("augmentation.preset", "preset", str(name), tuple(PRESETS))
+    known = Augmentation.__struct_fields__
+    for key in values:
+        if key not in known:
+            raise _unknown(f"augmentation.{key}", "key", str(key), known)
+    given: dict[str, Any] = {}
+    for field in msgspec.structs.fields(Augmentation):
+        if field.name in values:
+            try:
+                given[field.name] = msgspec.convert(values[field.name], field.type)
+            except msgspec.ValidationError as error:
+                kind = _KINDS.get(field.name, "a number")
+                raise RecipeError(f"augmentation.{field.name} must be {kind}; got {values[field.name]!r}.") from error
+    return msgspec.structs.replace(PRESETS[name], **given)
+
+
+def train_transform(
+    augmentation: Augmentation, *, ignore_index: int = 255, fill: Sequence[float] = FILL
+) -> v2.Transform:
+    """The transform of training samples ``(image, target)``; cheap steps first, colours only on what was cut out.
+
+    Args:
+        augmentation: how much of what.
+        ignore_index: what label maps hold where there is no picture.
+        fill: what images hold there, 0..255, one value a channel.
+    """
+    steps: list[v2.Transform] = []
+    plain = augmentation.scale == (1.0, 1.0) and not augmentation.rotation and not augmentation.elastic
+    if augmentation.crop is not None or not plain:
+        steps.append(
+            RandomView(
+                augmentation.crop,
+                scale=augmentation.scale,
+                rotation=augmentation.rotation,
+                elastic=augmentation.elastic,
+                elastic_grid=augmentation.elastic_grid,
+                ignore_index=ignore_index,
+                fill=fill,
+            )
+        )
+    if augmentation.flip_horizontal:
+        steps.append(v2.RandomHorizontalFlip(augmentation.flip_horizontal))
+    if augmentation.flip_vertical:
+        steps.append(v2.RandomVerticalFlip(augmentation.flip_vertical))
+    if augmentation.rotate90:
+        steps.append(RandomQuarterTurn())
+    if steps:
+        steps.append(VisibleInstances())
+    if augmentation.photometric:
+        steps.append(Photometric(augmentation.photometric))
+    if augmentation.blur:
+        steps.append(RandomBlur(augmentation.blur))
+    if augmentation.noise:
+        steps.append(RandomNoise(augmentation.noise))
+    return v2.Compose(steps) if steps else eval_transform()
+
+
+def eval_transform() -> v2.Transform:
+    """The transform of validation samples: nothing is changed, only float images in 0..1 become uint8."""
+    return v2.ToDtype(torch.uint8, scale=True)
+
+
+_KINDS = {
+    "preset": "a name",
+    "crop": "[height, width] in whole pixels, or null",
+    "scale": "[smallest, largest]",
+    "elastic_grid": "a whole number",
+    "rotate90": "true or false",
+}
+
+
+def _unknown(place: str, kind: str, name: str, known: Sequence[str]) -> RecipeError:
+    near = nearest_name(name, known)
+    hint = f"Did you mean '{near}'?" if near else f"Known: {', '.join(known)}."
+    return RecipeError(f"{place} must be a known {kind}; got '{name}'. {hint}")

@@ -1,0 +1,69 @@
+"""Samples become batches: stacked when they are of one size, padded with "look away" when they are not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+
+@dataclass(frozen=True)
+class SemanticBatch:
+    """Images and label maps of one batch.
+
+    Args:
+        images: ``(B, C, H, W)`` uint8.
+        target: ``(B, H, W)`` int64 labels; padding carries the ignored label.
+        sizes: the height and width of each image before padding.
+        indices: the index of each sample in its data set.
+    """
+
+    images: Tensor
+    target: Tensor
+    sizes: tuple[tuple[int, int], ...]
+    indices: tuple[int, ...]
+
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> SemanticBatch:
+        """The same batch on another device."""
+        return SemanticBatch(
+            self.images.to(device, non_blocking=non_blocking),
+            self.target.to(device, non_blocking=non_blocking),
+            self.sizes,
+            self.indices,
+        )
+
+    def pin_memory(self) -> SemanticBatch:
+        """The same batch in page-locked memory, for copies that overlap with work on a GPU."""
+        return SemanticBatch(self.images.pin_memory(), self.target.pin_memory(), self.sizes, self.indices)
+
+
+@dataclass(frozen=True)
+class SemanticCollate:
+    """Stack samples to a :class:`SemanticBatch`; smaller ones are padded at the bottom and right.
+
+    Args:
+        ignore_index: the label of padded pixels.
+    """
+
+    ignore_index: int = 255
+
+    def __call__(self, samples: Sequence[tuple[Tensor, dict[str, Any]]]) -> SemanticBatch:
+        """Images padded by repeating their edge, targets by ``ignore_index``."""
+        sizes = tuple((int(image.shape[-2]), int(image.shape[-1])) for image, _ in samples)
+        height, width = max(h for h, _ in sizes), max(w for _, w in sizes)
+        images, targets = [], []
+        for (image, target), (h, w) in zip(samples, sizes, strict=True):
+            pixels, labels = image.as_subclass(Tensor), target["semantic_mask"].as_subclass(Tensor)
+            if (h, w) != (height, width):
+                missing = (0, width - w, 0, height - h)
+                pixels = pad(pixels[None].float(), missing, mode="replicate")[0].to(image.dtype)
+                labels = pad(labels, missing, value=self.ignore_index)
+            images.append(pixels)
+            targets.append(labels.long())
+        return SemanticBatch(
+            torch.stack(images), torch.stack(targets), sizes, tuple(int(target["image_id"]) for _, target in samples)
+        )

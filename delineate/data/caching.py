@@ -1,0 +1,70 @@
+"""Decoded images kept in memory when they fit, so that every epoch after the first reads nothing."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from torch.utils.data import Dataset
+
+# the share of free memory that "auto" may fill
+SHARE = 0.25
+
+
+class CachedSamples(Dataset[Any]):
+    """A data set without randomness whose samples are read once and kept.
+
+    All are read when it is made, on two threads, so that worker processes started later share them.
+
+    Args:
+        samples: the data set; its samples must not depend on when they are read.
+    """
+
+    def __init__(self, samples: Dataset[Any]) -> None:
+        self.samples = samples
+        with ThreadPoolExecutor(2) as readers:
+            self._kept = list(readers.map(samples.__getitem__, range(len(samples))))  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._kept[index]
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "samples":  # not there yet while being unpickled
+            raise AttributeError(name)
+        return getattr(self.samples, name)
+
+
+def cached(samples: Dataset[Any], policy: str) -> Dataset[Any]:
+    """``samples``, kept in memory when ``policy`` says so.
+
+    Args:
+        samples: a data set without randomness.
+        policy: "memory" always, "none" never, "auto" when the whole (estimated from its first, middle and last sample)
+            takes at most a quarter of the free memory.
+    """
+    count = len(samples)  # type: ignore[arg-type]
+    if policy == "none" or count == 0:
+        return samples
+    if policy == "auto":
+        probes = {0, count // 2, count - 1}
+        size = max(_bytes(samples[index]) for index in probes) * count
+        if size > SHARE * _free_memory():
+            return samples
+    return CachedSamples(samples)
+
+
+def _bytes(sample: Any) -> int:
+    image, target = sample
+    tensors = [image, *(value for value in target.values() if hasattr(value, "numel"))]
+    return sum(int(tensor.numel()) * int(tensor.element_size()) for tensor in tensors)
+
+
+def _free_memory() -> int:
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):  # not a POSIX system
+        return 2**31

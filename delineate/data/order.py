@@ -1,0 +1,125 @@
+"""Which sample comes when, and with which randomness: a pure function of (seed, epoch, sample index).
+
+Nothing here depends on the number of workers or processes, or on where a run was interrupted: the order of an epoch is
+one permutation drawn from (seed, epoch), a batch is a slice of it, and every process takes its stride of every batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from delineate.checks import require
+
+
+class SampleKey(NamedTuple):
+    """One sample of one epoch."""
+
+    epoch: int
+    index: int
+
+
+def sample_seed(seed: int, epoch: int, index: int) -> int:
+    """A 63-bit seed for one sample of one epoch, well mixed and the same on every machine.
+
+    Example:
+        >>> sample_seed(0, 0, 0) == sample_seed(0, 0, 0), sample_seed(0, 0, 1) == sample_seed(0, 1, 0)
+        (True, False)
+    """
+    digest = hashlib.blake2b(f"{seed}/{epoch}/{index}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+class BatchOrder(Sampler[list[SampleKey]]):
+    """The batches of training, epoch after epoch; give it to ``DataLoader(batch_sampler=...)``.
+
+    Args:
+        length: the number of samples.
+        batch_size: samples in a batch over all processes together; no larger than ``length``.
+        seed: of the run.
+        rank: this process.
+        world_size: the number of processes; divides ``batch_size``.
+        epoch: the epoch to begin with.
+        start: how many batches of that first epoch are behind us (a resumed run).
+
+    The last, incomplete batch of an epoch is dropped: which samples it would have held changes with the permutation.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        *,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        epoch: int = 0,
+        start: int = 0,
+    ) -> None:
+        require(length > 0, "length", "be positive", length, "The split holds no image to train on.")
+        require(batch_size > 0, "batch_size", "be positive", batch_size)
+        require(
+            batch_size % world_size == 0,
+            "batch_size",
+            f"be a multiple of the {world_size} processes",
+            batch_size,
+            "It counts the images of all processes together.",
+        )
+        self.length = length
+        self.batch_size = min(batch_size, max(length // world_size * world_size, 1))
+        require(
+            self.batch_size % world_size == 0,
+            "length",
+            f"be at least the number of processes ({world_size})",
+            length,
+        )
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.epoch = epoch
+        self._first = (epoch, start)
+        self.sampler = self  # where Lightning looks for set_epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iterator walks through."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length // self.batch_size
+
+    def permutation(self, epoch: int) -> list[int]:
+        """The sample indices of an epoch, in order, over all processes."""
+        generator = torch.Generator().manual_seed(sample_seed(self.seed, epoch, -1))
+        return torch.randperm(self.length, generator=generator).tolist()
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        order, epoch = self.permutation(self.epoch), self.epoch
+        first = self._first[1] if epoch == self._first[0] else 0
+        for batch in range(first, len(self)):
+            whole = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield [SampleKey(epoch, index) for index in whole[self.rank :: self.world_size]]
+
+
+class SeededSamples(Dataset[tuple[Any, dict[str, Any]]]):
+    """A data set whose transform draws from a generator seeded by the sample's key; indexed by :class:`SampleKey`.
+
+    Args:
+        samples: a data set of ``(image, target)``, itself without randomness.
+        transform: applied to ``(image, target)``; its randomness comes from torch's global generator, which is seeded
+            for the call and put back after it.
+        seed: of the run.
+    """
+
+    def __init__(self, samples: Dataset[Any], transform: Callable[..., Any], *, seed: int) -> None:
+        self.samples, self.transform, self.seed = samples, transform, seed
+
+    def __len__(self) -> int:
+        return len(self.samples)  # type: ignore[arg-type]
+
+    def __getitem__(self, key: SampleKey) -> tuple[Any, dict[str, Any]]:
+        image, target = self.samples[key.index]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(sample_seed(self.seed, key.epoch, key.index))
+            return self.transform(image, target)

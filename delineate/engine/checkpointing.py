@@ -1,0 +1,207 @@
+"""Checkpoints that resume to the very same weights, written whole or not at all."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
+
+from delineate.data.order import BatchOrder
+from delineate.errors import DelineateError, NonFiniteLossError, RunError
+from delineate.files import replaced_file
+
+
+class TrainingInterrupted(DelineateError):
+    """SIGTERM or Ctrl-C arrived; the state is saved and the run can be resumed."""
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Checkpoints as files that are renamed into place, and read without executing anything they carry."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write to a temporary name, flush, rename."""
+        with replaced_file(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
+        """The checkpoint's plain values and tensors.
+
+        Raises:
+            RunError: when the file is missing, damaged, or would need code to be executed.
+        """
+        return read_checkpoint(Path(path), map_location=map_location)
+
+
+def read_checkpoint(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
+    """The plain values and tensors of a checkpoint; never executes what it carries.
+
+    Raises:
+        RunError: when the file is missing, damaged, or would need code to be executed.
+    """
+    if not path.is_file():
+        raise RunError(f"checkpoint must exist; got '{path}', which is not there. Train from the start instead.")
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged or unsafe file; each becomes one clear line
+        what = str(error).splitlines()[0][:160]
+        raise RunError(f"checkpoint must be a whole file of plain tensors; got '{path}' ({what}).") from error
+    return checkpoint
+
+
+class RunCheckpoints(Checkpoint):
+    """Keep ``last.ckpt`` (at each epoch's end, and inside epochs by time or steps) and ``best.ckpt``.
+
+    A checkpoint inside an epoch is taken only right after an optimizer step, so that no half-summed gradient is lost,
+    and never after the last batch, whose state the epoch's end saves together with its validation. With each goes the
+    position in the data (epoch, batch), from which :class:`~delineate.data.order.BatchOrder` continues.
+
+    SIGTERM and Ctrl-C are taken note of; after the current step (or at the end of a running validation) the state is
+    saved and :class:`TrainingInterrupted` raised. A second Ctrl-C stops at once.
+
+    Args:
+        folder: where the two files go.
+        monitor: the logged value of which the largest is "best".
+        minutes: wall-clock minutes between checkpoints inside an epoch.
+        steps: optimizer steps between checkpoints inside an epoch, or None.
+    """
+
+    def __init__(self, folder: Path, *, monitor: str, minutes: float, steps: int | None) -> None:
+        self.folder = folder
+        self.monitor = monitor
+        self.seconds = minutes * 60
+        self.steps = steps
+        self.position: dict[str, int] = {"epoch": 0, "batch": 0}
+        self.best: float | None = None
+        self.history: list[dict[str, float]] = []
+        self._saved_at = time.monotonic()
+        self._signal: int | None = None
+        self._handlers: dict[int, Any] = {}
+
+    # what travels in the checkpoint
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position in the data, the best score so far and the learning curves."""
+        return {"position": dict(self.position), "best": self.best, "history": [dict(row) for row in self.history]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of :meth:`state_dict`."""
+        self.position = dict(state_dict["position"])
+        self.best = state_dict["best"]
+        self.history = [dict(row) for row in state_dict["history"]]
+
+    # signals
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take note of signals rather than die of them."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            try:
+                self._handlers[number] = signal.signal(number, self._take_note)
+            except ValueError:  # not the main thread: whoever owns it decides
+                break
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Give the signal handlers back."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers.clear()
+
+    def _take_note(self, number: int, frame: FrameType | None) -> None:
+        if self._signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._signal = number
+
+    def _interrupted(self, trainer: pl.Trainer) -> bool:
+        noted = self._signal is not None
+        return bool(trainer.strategy.reduce_boolean_decision(noted, all=False)) if trainer.world_size > 1 else noted
+
+    # when to save
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._saved_at = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save inside an epoch when it is time, or when a signal came."""
+        done = batch_idx + 1
+        if done % trainer.accumulate_grad_batches or done >= trainer.num_training_batches:
+            return
+        interrupted = self._interrupted(trainer)
+        due = time.monotonic() - self._saved_at >= self.seconds
+        if trainer.world_size > 1:
+            due = bool(trainer.strategy.reduce_boolean_decision(due, all=False))
+        if interrupted or due or (self.steps is not None and trainer.global_step % self.steps == 0):
+            self._save(trainer, {"epoch": trainer.current_epoch, "batch": done})
+        if interrupted:
+            self._stop(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the epoch's row of the learning curves and save; keep the best apart."""
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        row = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+        row |= {name: value for name, value in sorted(values.items()) if name.startswith("val/")}
+        row["train/loss"] = float(pl_module.train_loss.compute())  # type: ignore[operator, union-attr]
+        validated = (trainer.current_epoch + 1) % trainer.check_val_every_n_epoch == 0
+        if not validated:
+            row = {name: value for name, value in row.items() if not name.startswith("val/")}
+        self.history.append(row)
+        score = row.get(self.monitor)
+        better = score is not None and score == score and (self.best is None or score > self.best)
+        if better:
+            self.best = score
+        self._save(trainer, {"epoch": trainer.current_epoch + 1, "batch": 0}, best=better)
+        if self._interrupted(trainer):
+            self._stop(trainer)
+
+    def _save(self, trainer: pl.Trainer, position: dict[str, int], *, best: bool = False) -> None:
+        module = trainer.lightning_module
+        broken = next((name for name, weight in module.named_parameters() if not torch.isfinite(weight).all()), None)
+        if broken is not None:
+            raise NonFiniteLossError(
+                f"weights must stay finite; got NaN or infinity in '{broken}' at epoch {trainer.current_epoch}, step "
+                f"{trainer.global_step}. The last good checkpoint is kept; lower optimizer.lr or set gradient_clip."
+            )
+        self.position = position
+        trainer.save_checkpoint(self.folder / "last.ckpt")
+        if best:
+            trainer.save_checkpoint(self.folder / "best.ckpt")
+        if trainer.is_global_zero:
+            self._write_curves()
+        self._saved_at = time.monotonic()
+
+    def _write_curves(self) -> None:
+        names = sorted({name for row in self.history for name in row} - {"epoch", "step"})
+        with replaced_file(self.folder.parent / "metrics.csv") as temporary:
+            lines = [",".join(["epoch", "step", *names])]
+            for row in self.history:
+                cells = (f"{row[name]:.7g}" if name in row else "" for name in ("epoch", "step", *names))
+                lines.append(",".join(cells))
+            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def _stop(self, trainer: pl.Trainer) -> None:
+        name = signal.Signals(self._signal).name if self._signal is not None else "a signal to another process"
+        raise TrainingInterrupted(
+            f"training stopped by {name} at epoch {trainer.current_epoch}, step {trainer.global_step}; its state is saved. "
+            f"Continue with --resume {self.folder.parent}"
+        )
+
+    def place(self, order: BatchOrder) -> BatchOrder:
+        """``order`` continuing from the loaded position."""
+        return BatchOrder(
+            order.length,
+            batch_size=order.batch_size,
+            seed=order.seed,
+            rank=order.rank,
+            world_size=order.world_size,
+            epoch=self.position["epoch"],
+            start=self.position["batch"],
+        )

@@ -1,0 +1,173 @@
+"""A predictor against a data set: the numbers, and the images that explain them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from delineate.data.batches import SemanticCollate
+from delineate.data.opening import open_dataset
+from delineate.engine.loading import validation_batches
+from delineate.engine.predictor import Predictor, load
+from delineate.engine.run import Run, write_json
+from delineate.errors import DataError
+from delineate.metrics.semantic import SemanticScores, semantic_scores
+from delineate.ops.confusion import confusion_matrix
+from delineate.postprocess.test_time_augmentation import TestTimeAugmentation
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """How one image did.
+
+    Args:
+        index: in the data set.
+        name: its stem.
+        miou: mean IoU over the classes it shows or was given; NaN when every pixel is ignored.
+        pixel_accuracy: of its counted pixels; NaN when there are none.
+    """
+
+    index: int
+    name: str
+    miou: float
+    pixel_accuracy: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of a predictor on a split.
+
+    Args:
+        scores: nested floats, see :func:`delineate.metrics.semantic.semantic_scores`.
+        images: how each image did, in the data set's order.
+        split: what was evaluated.
+        data: its path.
+    """
+
+    scores: dict[str, Any]
+    images: tuple[ImageScore, ...]
+    split: str = ""
+    data: str = ""
+    skipped: tuple[str, ...] = field(default=())
+
+    def write(self, path: str | Path) -> None:
+        """Write all of it as JSON, whole or not at all; undefined numbers are null."""
+        write_json(
+            Path(path),
+            {
+                "data": self.data,
+                "split": self.split,
+                **self.scores,
+                "images": [vars(image) for image in self.images],
+                "skipped": list(self.skipped),
+            },
+        )
+
+
+def evaluate(predictor: Predictor | Run | str | Path, data: Dataset[Any] | str | Path, **options: Any) -> dict[str, Any]:
+    """Scores of a predictor on a data set as nested plain numbers; :func:`measure` says the options and keeps more.
+
+    Returns:
+        See :func:`delineate.metrics.semantic.semantic_scores`; absent classes are NaN.
+    """
+    return measure(predictor, data, **options).scores
+
+
+def measure(
+    predictor: Predictor | Run | str | Path,
+    data: Dataset[Any] | str | Path,
+    *,
+    split: str = "val",
+    boundary: bool = True,
+    tta: str = "",
+    batch_size: int = 4,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Scores of a predictor on a data set; absent classes are NaN, ignored pixels do not count.
+
+    Args:
+        predictor: a loaded one, or the run or weights to load.
+        data: an opened data set, or the folder of one.
+        split: of a folder.
+        boundary: also score boundaries (boundary F1), which takes a little longer.
+        tta: test-time augmentations, "flip", "scale" or both.
+        batch_size: images at a time.
+        workers: reading processes.
+        progress: called with (images done, images in all).
+
+    Raises:
+        DataError: when the data set cannot be read or has other classes than the predictor.
+    """
+    if isinstance(predictor, Run):
+        predictor = predictor.path
+    if not isinstance(predictor, Predictor):
+        predictor = load(predictor)
+    path = ""
+    if isinstance(data, str | Path):
+        path = str(data)
+        data = open_dataset(data, split=split, channels=predictor.preprocessing.channels)
+    _check_classes(predictor, data)
+    taxonomy = predictor.taxonomy
+    count, ignore = taxonomy.num_classes, data.taxonomy.ignore_index  # type: ignore[attr-defined]
+    metric = SemanticScores(taxonomy.names, ignore_index=ignore, boundary=boundary)
+    infer = predictor.logits
+    augmentation = TestTimeAugmentation.parse(tta)
+    if augmentation:
+        infer = augmentation.around(infer)  # type: ignore[method-assign, assignment]
+    images: list[ImageScore] = []
+    total = len(data)  # type: ignore[arg-type]
+    for batch in validation_batches(data, batch_size=batch_size, collate=SemanticCollate(ignore), workers=workers):
+        labels = infer(batch.images).argmax(1).cpu()
+        for place, (index, (h, w)) in enumerate(zip(batch.indices, batch.sizes, strict=True)):
+            prediction, target = labels[place : place + 1, :h, :w], batch.target[place : place + 1, :h, :w]
+            metric.update(prediction, target)
+            own = semantic_scores(confusion_matrix(prediction, target, num_classes=count, ignore_index=ignore))
+            images.append(ImageScore(index, data.stem(index), own["miou"], own["pixel_accuracy"]))  # type: ignore[attr-defined]
+        if progress is not None:
+            progress(len(images), total)
+    return Evaluation(
+        scores=metric.compute(),
+        images=tuple(images),
+        split=str(getattr(data, "split", split)),
+        data=path or str(getattr(data, "name", "")),
+        skipped=tuple(getattr(data, "skipped", ())),
+    )
+
+
+def _check_classes(predictor: Predictor, data: Any) -> None:
+    ours, theirs = predictor.taxonomy.names, data.taxonomy.names
+    if len(ours) != len(theirs):
+        raise DataError(
+            f"data must have the {len(ours)} classes the model was trained on; got {len(theirs)} in '{data.name}'. "
+            f"The model knows: {', '.join(ours)}."
+        )
+
+
+def predicted_labels(predictor: Predictor, data: Any, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image ``(H, W, C)``, target and predicted labels ``(H, W)`` of one sample."""
+    image, target = data.read(index)
+    batch = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    labels = predictor.logits(batch).argmax(1)[0].cpu().numpy()
+    return image, target, labels
+
+
+def read_evaluation(path: str | Path) -> dict[str, Any]:
+    """The content of a ``metrics.json``; null becomes NaN."""
+
+    def undefined(values: Any) -> Any:
+        if isinstance(values, dict):
+            return {key: undefined(value) for key, value in values.items()}
+        if isinstance(values, list):
+            return [undefined(value) for value in values]
+        return float("nan") if values is None else values
+
+    restored: dict[str, Any] = undefined(json.loads(Path(path).read_text(encoding="utf-8")))
+    return restored

@@ -1,0 +1,101 @@
+"""Training and validation batches of a recipe, as Lightning asks for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from delineate.data.batches import SemanticBatch, SemanticCollate
+from delineate.data.order import BatchOrder, SeededSamples
+
+
+def default_workers() -> int:
+    """Reading processes for training when the recipe leaves the choice: some on a GPU machine, one beside a busy CPU."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return min(8, cores) if torch.cuda.is_available() else min(4, cores // 2)
+
+
+class SegmentationData(pl.LightningDataModule):
+    """The batches of a run; training continues from where ``place`` puts its order.
+
+    Args:
+        train: training samples, without randomness.
+        val: validation samples, or None.
+        transform: the training augmentation.
+        order: the training order of one process, see :class:`BatchOrder`.
+        place: puts the order where a resumed run left off.
+        ignore_index: the label of padding.
+        val_batch_size: of each process.
+        workers: reading processes; 0 reads in this one.
+    """
+
+    def __init__(
+        self,
+        train: Dataset[Any],
+        val: Dataset[Any] | None,
+        *,
+        transform: Callable[..., Any],
+        order: BatchOrder,
+        place: Callable[[BatchOrder], BatchOrder],
+        ignore_index: int,
+        val_batch_size: int,
+        workers: int,
+    ) -> None:
+        super().__init__()
+        self.train = SeededSamples(train, transform, seed=order.seed)
+        self.val = val
+        self.order = order
+        self.place = place
+        self.collate = SemanticCollate(ignore_index)
+        self.val_batch_size = val_batch_size
+        self.workers = workers
+
+    def train_dataloader(self) -> DataLoader[SemanticBatch]:
+        """Asked for once, after a checkpoint is loaded, so that it continues where that left off."""
+        return DataLoader(
+            self.train,
+            batch_sampler=self.place(self.order),
+            collate_fn=self.collate,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader[SemanticBatch] | list[Any]:
+        """Each process reads its stride of the split, every image exactly once."""
+        if self.val is None:
+            return []
+        return validation_batches(
+            self.val,
+            batch_size=self.val_batch_size,
+            collate=self.collate,
+            rank=self.order.rank,
+            world_size=self.order.world_size,
+            workers=min(self.workers, 1),
+        )
+
+
+def validation_batches(
+    samples: Dataset[Any],
+    *,
+    batch_size: int,
+    collate: SemanticCollate,
+    rank: int = 0,
+    world_size: int = 1,
+    workers: int = 0,
+) -> DataLoader[SemanticBatch]:
+    """The samples of one process in order, none twice and none left out over all processes."""
+    share = range(rank, len(samples), world_size)  # type: ignore[arg-type]
+    return DataLoader(
+        samples if world_size == 1 else Subset(samples, share),
+        batch_size=batch_size,
+        collate_fn=collate,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )

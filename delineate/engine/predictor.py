@@ -1,0 +1,168 @@
+"""A trained model, ready to use: pixels in, label maps in image coordinates out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor, nn
+
+from delineate.checks import require
+from delineate.data.image_io import IMAGE_SUFFIXES, image_from_pillow, read_image
+from delineate.engine.folding import folded
+from delineate.engine.precision import autocast_dtype, resolve_precision
+from delineate.engine.weights import ModelCard, load_weights
+from delineate.errors import DataError
+from delineate.postprocess.test_time_augmentation import TestTimeAugmentation
+from delineate.postprocess.tiling import predict_tiled
+from delineate.structures.preprocessing import Preprocessing
+from delineate.structures.semantic_map import SemanticMap
+from delineate.structures.taxonomy import Taxonomy
+
+Picture = str | Path | Image.Image | np.ndarray | Tensor
+
+
+class Predictor:
+    """Weights, preprocessing and class names together; makes label maps of pictures.
+
+    Batch normalisation is folded into the convolutions, memory is channels-last, and nothing is recorded for gradients.
+
+    Args:
+        model: images to SemanticOutputs.
+        card: what the model is, see :class:`~delineate.engine.weights.ModelCard`.
+        precision: "auto", "float32", "bfloat16" or "float16".
+        device: where to run; the GPU when there is one.
+    """
+
+    def __init__(
+        self, model: nn.Module, card: ModelCard, *, precision: str = "auto", device: str | torch.device | None = None
+    ) -> None:
+        self.card = card
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.precision = resolve_precision(precision, cuda=self.device.type == "cuda")
+        self.model = model.eval()
+        fast = folded(self.model, torch.zeros(1, self.preprocessing.channels, 64, 64))
+        self._fast = fast.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """The classes of the predicted labels."""
+        return self.card.taxonomy
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How pixels become the model's input."""
+        return self.card.preprocessing
+
+    def logits(self, images: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B K H W"]:
+        """Scores before the softmax, float32, at the size of ``images``."""
+        pixels = images.to(self.device).contiguous(memory_format=torch.channels_last)
+        kind = autocast_dtype(self.precision)
+        with torch.inference_mode(), torch.autocast(self.device.type, dtype=kind, enabled=kind is not None):
+            outputs = self._fast(self.preprocessing(pixels))
+        scores: Tensor = outputs.logits.float()
+        return scores
+
+    def predict(
+        self, image: Picture, *, tile: int | None = None, overlap: int = 64, tta: str | Iterable[str] = (), name: str = ""
+    ) -> SemanticMap:
+        """The label and its probability at every pixel of one picture.
+
+        Args:
+            image: a file, a PIL image, an ``(H, W, C)`` uint8 array or a ``(C, H, W)`` uint8 tensor.
+            tile: work through the picture in squares of this many pixels, in bounded memory.
+            overlap: pixels that neighbouring tiles share; their logits are blended.
+            tta: test-time augmentations to average over: "flip", "scale", or both.
+            name: what the result is called; the file's stem when left out.
+
+        Raises:
+            DataError: when a file cannot be read as an image, or is too large to take whole.
+            ArgumentError: when a tile is not larger than its overlap, or an array has another shape.
+        """
+        pixels = self._pixels(image, large=tile is not None)
+        infer: Callable[[Tensor], Tensor] = self.logits
+        augmentation = TestTimeAugmentation.parse(tta)
+        if augmentation:
+            infer = augmentation.around(infer)
+        if tile is None:
+            labels, scores = _decide(infer(_batch(pixels)))
+        else:
+            labels, scores = predict_tiled(
+                pixels, infer, num_classes=self.taxonomy.num_classes, tile=tile, overlap=overlap
+            )
+        shown = pixels if pixels.shape[-1] == 3 else np.repeat(pixels[..., :1], 3, axis=-1)
+        name = name or (Path(image).stem if isinstance(image, str | Path) else "")
+        return SemanticMap(labels=labels, taxonomy=self.taxonomy, image=shown, scores=scores, name=name)
+
+    def predict_all(self, images: Iterable[Picture], **options: Any) -> Iterator[SemanticMap]:
+        """One result a picture, made as they are asked for."""
+        for image in images:
+            yield self.predict(image, **options)
+
+    def _pixels(self, image: Picture, *, large: bool) -> np.ndarray:
+        channels = self.preprocessing.channels
+        if isinstance(image, str | Path):
+            return read_image(image, channels=channels, **({"max_pixels": None} if large else {}))
+        if isinstance(image, Image.Image):
+            return image_from_pillow(image, channels=channels)
+        if isinstance(image, Tensor):
+            require(image.ndim == 3, "image", "be a (C, H, W) tensor", tuple(image.shape))
+            image = image.permute(1, 2, 0).cpu().numpy()
+        pixels = image[..., None] if image.ndim == 2 else image
+        require(
+            pixels.ndim == 3 and pixels.shape[-1] == channels and pixels.dtype == np.uint8,
+            "image",
+            f"be (H, W, {channels}) uint8 pixels",
+            f"{pixels.dtype} {tuple(pixels.shape)}",
+        )
+        return pixels
+
+
+def _batch(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+
+
+def _decide(logits: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and their probabilities of one image's logits."""
+    best, labels = logits[0].max(0)
+    scores = torch.exp(best - torch.logsumexp(logits[0], 0))
+    kind = np.uint8 if logits.shape[1] <= 256 else np.int32
+    return labels.cpu().numpy().astype(kind), scores.cpu().numpy()
+
+
+def load(path: str | Path, *, precision: str = "auto", device: str | torch.device | None = None) -> Predictor:
+    """The predictor of a run folder or of a ``model.safetensors``; nothing is unpickled.
+
+    Raises:
+        RunError: when the weights are missing, damaged or belong to another architecture.
+    """
+    model, card = load_weights(path)
+    return Predictor(model, card, precision=precision, device=device)
+
+
+def image_files(patterns: Iterable[str | Path]) -> list[Path]:
+    """The image files that files, folders (walked through) and globs name, sorted within each, none twice.
+
+    Raises:
+        DataError: when one of them names nothing.
+    """
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        path = Path(pattern)
+        if path.is_dir():
+            files = sorted(f for f in path.rglob("*") if f.is_file() and f.suffix.lower() in IMAGE_SUFFIXES)
+        elif path.is_file():
+            files = [path]
+        else:
+            anchor = Path(path.anchor) if path.is_absolute() else Path()
+            relative = str(path.relative_to(path.anchor)) if path.is_absolute() else str(path)
+            files = sorted(f for f in anchor.glob(relative) if f.is_file()) if relative else []
+        if not files:
+            raise DataError(f"image must name a file, a folder with images or a glob; got '{pattern}', which holds none.")
+        found.update(dict.fromkeys(files))
+    return list(found)

@@ -1,0 +1,278 @@
+"""A recipe is one validated YAML file: everything that decides what a training run does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import yaml
+from msgspec import Meta, Struct
+
+from delineate.data.augmentation import resolved
+from delineate.errors import DelineateError, RecipeError
+from delineate.files import write_text
+from delineate.models.catalogue import MODELS
+from delineate.registry import nearest_name
+
+Positive = Annotated[int, Meta(ge=1)]
+NotNegative = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, lt=1)]
+
+
+class DataRecipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What is read, and how it is cut into batches.
+
+    Args:
+        path: the data set; ``--data`` replaces it.
+        format: a layout's name, or "auto".
+        train_split, val_split: which records train and which validate.
+        channels: of the images: 3 for RGB, 1 for grey.
+        batch_size: images in a batch over all processes together.
+        val_batch_size: images in a validation batch; every process reads its own.
+        workers: reading processes for training; None chooses by the number of cores.
+        on_error: "raise" stops at a file that cannot be read; "skip" leaves it out and reports it.
+        cache: keep decoded images in memory when they fit ("auto"), always ("memory") or never ("none").
+    """
+
+    path: str = "digits"
+    format: str = "auto"
+    train_split: str = "train"
+    val_split: str = "val"
+    channels: Positive = 3
+    batch_size: Positive = 8
+    val_batch_size: Positive = 4
+    workers: Annotated[int, Meta(ge=0)] | None = None
+    on_error: Literal["raise", "skip"] = "raise"
+    cache: Literal["auto", "memory", "none"] = "auto"
+
+
+class OptimizerRecipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """How weights move.
+
+    Args:
+        name: "adamw" or "sgd" (Nesterov when ``nesterov``).
+        lr: the peak learning rate.
+        encoder_lr: a factor on ``lr`` for the encoder's weights, below 1 when they are pretrained.
+        weight_decay: decoupled for AdamW; biases and normalisation are exempt unless ``decay_all``.
+        momentum: of SGD.
+        betas: of AdamW.
+    """
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    lr: Annotated[float, Meta(gt=0)] = 1e-3
+    encoder_lr: Annotated[float, Meta(gt=0)] = 1.0
+    weight_decay: NotNegative = 0.01
+    decay_all: bool = False
+    momentum: Share = 0.9
+    nesterov: bool = False
+    betas: tuple[Share, Share] = (0.9, 0.999)
+
+
+class ScheduleRecipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """How the learning rate moves over the run.
+
+    Args:
+        name: "poly" ``(1 - t)^power``, "cosine", "one_cycle" (up from lr/25 by cosine, then down to lr/10000) or "constant".
+        power: of "poly".
+        warmup: the share of all steps over which the rate rises linearly (for "one_cycle": rises by cosine, default 0.3).
+        floor: the share of the peak rate that "poly" and "cosine" never fall below.
+    """
+
+    name: Literal["poly", "cosine", "one_cycle", "constant"] = "one_cycle"
+    power: Annotated[float, Meta(gt=0)] = 0.9
+    warmup: Share | None = None
+    floor: Share = 0.0
+
+
+class TrainerRecipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """How long, how fast, and with which safety nets.
+
+    Args:
+        max_epochs: passes over the training split.
+        seed: decides initial weights, order and augmentation.
+        precision: "auto", "float32", "bfloat16" or "float16".
+        channels_last: keep activations in NHWC memory, which convolutions on CPUs and GPUs prefer.
+        ema_decay: of the exponential moving average of the weights that is validated and saved; None for none.
+        accumulate: batches whose gradients are summed before a step.
+        gradient_clip: the largest gradient norm; None for any.
+        early_stopping: validations without a better mIoU before the run ends; None for never.
+        validate_every: epochs between validations.
+        checkpoint_minutes: wall-clock minutes between checkpoints inside an epoch (each epoch's end has one too).
+        checkpoint_steps: optimizer steps between checkpoints inside an epoch, None for only by time.
+        threads: torch's CPU threads in each process; None leaves torch's choice.
+    """
+
+    max_epochs: Positive = 40
+    seed: int = 0
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    channels_last: bool = True
+    ema_decay: Share | None = 0.99
+    accumulate: Positive = 1
+    gradient_clip: Annotated[float, Meta(gt=0)] | None = 1.0
+    early_stopping: Positive | None = None
+    validate_every: Positive = 1
+    checkpoint_minutes: Annotated[float, Meta(gt=0)] = 5.0
+    checkpoint_steps: Positive | None = None
+    threads: Positive | None = None
+
+
+class Recipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Everything that decides what a training run does; a run folder keeps it whole, every default written out.
+
+    Args:
+        model: ``name`` and the options of its factory (``encoder``, ``pretrained``, ``output_stride`` ...).
+        data: see :class:`DataRecipe`.
+        augmentation: a preset's name under ``preset`` and any of its values to change.
+        loss: a list of ``{name, weight, options...}``, summed; cross-entropy's ``class_weights`` may be
+            "median_frequency" or "enet", which are counted on the training split, or a list of numbers.
+        optimizer, schedule, trainer: see their classes.
+    """
+
+    model: dict[str, Any] = msgspec.field(default_factory=lambda: {"name": "unet", "encoder": "resnet18"})
+    data: DataRecipe = DataRecipe()
+    augmentation: dict[str, Any] = msgspec.field(default_factory=lambda: {"preset": "medium"})
+    loss: list[dict[str, Any]] = msgspec.field(default_factory=lambda: [{"name": "cross_entropy"}])
+    optimizer: OptimizerRecipe = OptimizerRecipe()
+    schedule: ScheduleRecipe = ScheduleRecipe()
+    trainer: TrainerRecipe = TrainerRecipe()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, every default written out."""
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        return values
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML that :func:`read_recipe` reads back to an equal recipe."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=None, width=110)
+
+    def write(self, path: str | Path) -> None:
+        """Write the YAML, whole or not at all."""
+        write_text(path, self.to_yaml())
+
+
+def read_recipe(path: str | Path) -> dict[str, Any]:
+    """The plain values of a YAML recipe, not yet checked.
+
+    Raises:
+        RecipeError: when the file is missing, is not YAML, or is not a mapping.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"recipe must be a readable file; got '{path}' ({error.strerror}).") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        place = str(error).splitlines()[-1].strip()
+        raise RecipeError(f"recipe must be YAML; got '{path}', which does not parse: {place}.") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise RecipeError(f"recipe must be a mapping of sections; got a {type(values).__name__} in '{path}'.")
+    return values
+
+
+def build_recipe(values: Mapping[str, Any], settings: Iterable[str] = ()) -> Recipe:
+    """The checked recipe of plain values with ``key.path=value`` settings laid over them.
+
+    Raises:
+        RecipeError: for an unknown key (with the nearest), a wrong type or a value out of range, naming the key.
+
+    Example:
+        >>> build_recipe({"model": {"name": "enet"}}, ["trainer.max_epochs=3", "data.batch_size=2"]).trainer.max_epochs
+        3
+    """
+    given = msgspec.to_builtins(dict(values))
+    _refuse_unknown_keys(given, Recipe, "")
+    merged = Recipe().to_dict()
+    for section, value in given.items():
+        merged[section] = {**merged[section], **(value or {})} if section in _SECTIONS else value
+    for setting in settings:
+        if isinstance(merged["model"], str):
+            merged["model"] = {"name": merged["model"]}
+        _apply(merged, setting)
+    _refuse_unknown_keys(merged, Recipe, "")
+    if isinstance(merged["model"], str):
+        merged["model"] = {"name": merged["model"]}
+    try:
+        recipe = msgspec.convert(merged, Recipe, strict=False)
+    except msgspec.ValidationError as error:
+        raise RecipeError(_sentence(str(error))) from None
+    return _checked(recipe)
+
+
+def _checked(recipe: Recipe) -> Recipe:
+    """What types alone cannot say; the augmentation's preset is written out value by value."""
+    name = recipe.model.get("name")
+    if not isinstance(name, str):
+        raise RecipeError(f"model.name must be the name of a model; got {name!r}. `delineate models` lists them.")
+    try:
+        MODELS[name]
+        augmentation = msgspec.to_builtins(resolved(dict(recipe.augmentation)))
+    except DelineateError as error:
+        raise RecipeError(str(error)) from None
+    if not recipe.loss:
+        raise RecipeError("loss must name at least one loss; got an empty list.")
+    for place, loss in enumerate(recipe.loss):
+        if not isinstance(loss.get("name"), str):
+            raise RecipeError(f"loss[{place}].name must be the name of a loss; got {loss.get('name')!r}.")
+    return msgspec.structs.replace(recipe, augmentation=augmentation)
+
+
+def _apply(values: dict[str, Any], setting: str) -> None:
+    """Lay one ``a.b=c`` over nested plain values; ``loss.0.weight=2`` reaches into a list."""
+    key, equals, text = setting.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(f"--set must be key=value; got '{setting}'. For example: --set trainer.max_epochs=10")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
+        value = float(value)  # YAML 1.1 reads 1e-3 as text
+    *parents, last = key.strip().split(".")
+    place: Any = values
+    for parent in parents:
+        if isinstance(place, list):
+            if not parent.isdigit() or int(parent) >= len(place):
+                raise RecipeError(f"{key} must reach an existing entry; got index '{parent}' of {len(place)}.")
+            place = place[int(parent)]
+            continue
+        place = place.setdefault(parent, {})
+        if not isinstance(place, dict | list):
+            raise RecipeError(f"{key} must name a value inside a section; got '{parent}', which is a single value.")
+    if isinstance(place, list):
+        raise RecipeError(f"{key} must name a field; got a whole entry. Write for example loss.0.weight=2")
+    if key.strip() == "augmentation.preset":
+        place.clear()  # another preset brings its own values
+    place[last] = value
+
+
+# the sections whose keys have defaults of their own
+_SECTIONS = ("data", "optimizer", "schedule", "trainer")
+
+
+def _refuse_unknown_keys(values: Any, kind: type[Struct], path: str) -> None:
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path or 'recipe'} must be a section of keys; got {values!r}.")
+    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    for key, value in values.items():
+        if key not in fields:
+            near = nearest_name(str(key), fields)
+            hint = f"Did you mean '{path}{near}'?" if near else f"Known: {', '.join(fields)}."
+            raise RecipeError(f"recipe key must be a known one; got '{path}{key}'. {hint}")
+        section = fields[key]
+        if isinstance(section, type) and issubclass(section, Struct):
+            _refuse_unknown_keys({} if value is None else value, section, f"{path}{key}.")
+
+
+def _sentence(message: str) -> str:
+    """Msgspec's ``Expected `int`, got `str` - at `$.trainer.seed``` in the house's form."""
+    match = re.fullmatch(r"(.*?)(?: - at `\$\.?(.*?)`)?", message, flags=re.DOTALL)
+    what, where = (match.group(1), match.group(2)) if match else (message, None)
+    found = re.fullmatch(r"Expected (.*?), got (.*)", what, flags=re.DOTALL)
+    if found:
+        return f"{where or 'recipe'} must be {found.group(1)}; got {found.group(2)}."
+    return f"{where or 'recipe'} must be valid; got: {what}."

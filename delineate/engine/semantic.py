@@ -1,0 +1,114 @@
+"""The LightningModule of semantic segmentation: one step, one validation, the same for every model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from delineate.data.batches import SemanticBatch
+from delineate.engine.optimization import create_optimizer, schedule_factor
+from delineate.engine.recipe import Recipe
+from delineate.engine.synchronisation import mean_over_processes
+from delineate.errors import NonFiniteLossError
+from delineate.metrics.semantic import SemanticScores
+from delineate.structures.outputs import SemanticOutputs
+from delineate.structures.preprocessing import Preprocessing
+
+Losses = Callable[..., dict[str, Tensor]]
+
+
+class SemanticSegmentation(pl.LightningModule):
+    """Train and validate a segmenter.
+
+    Args:
+        model: images to :class:`SemanticOutputs`.
+        losses: outputs and target to named scalars, of which "loss" is minimised.
+        recipe: of the run.
+        preprocessing: pixels to the model's input.
+        class_names: one a class.
+        ignore_index: the label that does not count.
+        total_steps: optimizer steps of the whole run.
+        file_of: the file behind a sample index of the training split, for error messages.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        losses: Losses,
+        *,
+        recipe: Recipe,
+        preprocessing: Preprocessing,
+        class_names: tuple[str, ...],
+        ignore_index: int,
+        total_steps: int,
+        file_of: Callable[[int], str],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.losses = losses
+        self.recipe = recipe
+        self.preprocessing = preprocessing
+        self.total_steps = total_steps
+        self.file_of = file_of
+        self.scores = SemanticScores(class_names, ignore_index=ignore_index)
+        self.val_loss = MeanMetric()
+        self.train_loss = MeanMetric()
+        self.memory_format = torch.channels_last if recipe.trainer.channels_last else torch.contiguous_format
+
+    def forward(self, images: Tensor) -> SemanticOutputs:
+        """The model's outputs for uint8 images ``(B, C, H, W)``."""
+        inputs = self.preprocessing(images.contiguous(memory_format=self.memory_format))
+        outputs: SemanticOutputs = self.model(inputs)
+        return outputs
+
+    def training_step(self, batch: SemanticBatch, batch_idx: int) -> Tensor:
+        """The loss of one batch; stops the run when it is not finite."""
+        named = self.losses(self(batch.images), batch.target, normaliser=mean_over_processes)
+        loss = named["loss"]
+        if not torch.isfinite(loss):
+            files = ", ".join(self.file_of(index) for index in batch.indices)
+            parts = ", ".join(f"{name} {value.item():g}" for name, value in named.items())
+            raise NonFiniteLossError(
+                f"loss must stay finite; got {parts} at epoch {self.current_epoch}, step {self.global_step}, for {files}. "
+                "The last good checkpoint is kept; a lower optimizer.lr or a gradient_clip often helps."
+            )
+        self.train_loss.update(loss.detach())
+        for name, value in named.items():
+            self.log(f"train/{name}", value.detach(), on_step=True, on_epoch=False)
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Begin the epoch's mean loss anew."""
+        self.train_loss.reset()
+
+    def validation_step(self, batch: SemanticBatch, batch_idx: int) -> None:
+        """Count one batch of validation images."""
+        outputs = self(batch.images)
+        loss = self.losses(outputs, batch.target)["loss"].detach()
+        self.val_loss.update(loss.float(), weight=len(batch.indices))
+        self.scores.update(outputs.logits.argmax(1), batch.target)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what the whole validation split scored; equal on every process."""
+        scores = self.scores.compute()
+        for name in ("miou", "pixel_accuracy", "mean_accuracy"):
+            self.log(f"val/{name}", float(scores[name]), rank_zero_only=False)
+        self.log("val/loss", self.val_loss.compute())
+        self.scores.reset()
+        self.val_loss.reset()
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """The recipe's optimizer, with its schedule stepping once an optimizer step."""
+        optimizer = create_optimizer(self.model, self.recipe.optimizer)
+        factor = schedule_factor(self.recipe.schedule, self.total_steps)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def transfer_batch_to_device(self, batch: SemanticBatch, device: torch.device, dataloader_idx: int) -> SemanticBatch:
+        """Move a batch; Lightning does not look into frozen dataclasses."""
+        return batch.to(device, non_blocking=True)

@@ -1,0 +1,290 @@
+"""From a recipe and a data set to a run folder with trained weights."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import msgspec
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from delineate.checks import require
+from delineate.data.augmentation import Augmentation, train_transform
+from delineate.data.caching import cached
+from delineate.data.opening import open_dataset
+from delineate.data.order import BatchOrder, sample_seed
+from delineate.data.statistics import class_weights
+from delineate.engine.averaging import MovingAverage
+from delineate.engine.checkpointing import RunCheckpoints, WholeCheckpointIO, read_checkpoint
+from delineate.engine.loading import SegmentationData, default_workers
+from delineate.engine.precision import PRECISIONS, resolve_precision
+from delineate.engine.progress import RunProgress
+from delineate.engine.recipe import Recipe, build_recipe, read_recipe
+from delineate.engine.run import Run, environment_facts, new_run, open_run, write_json
+from delineate.engine.semantic import SemanticSegmentation
+from delineate.engine.synchronisation import synchronise_batch_norm
+from delineate.engine.weights import ModelCard, save_weights
+from delineate.errors import RecipeError, RunError
+from delineate.losses.catalogue import create_losses
+from delineate.models.catalogue import MODELS, create_model
+from delineate.structures.preprocessing import Preprocessing
+
+MONITOR = "val/miou"
+
+
+def train(
+    recipe: str | Path | Mapping[str, Any] | Recipe | None = None,
+    *,
+    data: str | Path | None = None,
+    settings: Iterable[str] = (),
+    resume: str | Path | None = None,
+    out: str | Path | None = None,
+    devices: int = 1,
+    progress: bool = True,
+) -> Run:
+    """Train a model and return its run folder; the weights in it are those with the best validation mIoU.
+
+    Args:
+        recipe: a YAML file, the name of a model (its default recipe), plain values or a :class:`Recipe`.
+        data: a data set's folder, or "digits"; replaces the recipe's ``data.path``.
+        settings: ``key.path=value`` texts laid over the recipe, such as ``trainer.max_epochs=10``.
+        resume: a run folder to continue, to the very same weights (on a CPU, bit by bit) as if it had never stopped;
+            with ``settings`` such as ``trainer.max_epochs=80`` a finished run goes on.
+        out: the run's folder; ``runs/<data>-<model>`` with a number when left out.
+        devices: processes that train together: GPUs where there are some, else CPU processes.
+        progress: show a bar and a line an epoch on standard error.
+
+    Raises:
+        RecipeError: when a key or value of the recipe is wrong.
+        DataError: when the data set cannot be used.
+        RunError: when there is nothing to resume from, or ``out`` already holds a run.
+        NonFiniteLossError: when the loss or a weight stops being finite; names the files of the batch.
+        TrainingInterrupted: after SIGTERM or Ctrl-C, once the state is saved.
+    """
+    require(devices >= 1, "devices", "be at least 1", devices)
+    if resume is not None:
+        run = open_run(resume)
+        checked = build_recipe(read_recipe(run.recipe), [*settings, *([f"data.path={data}"] if data else [])])
+        if not run.last_checkpoint.is_file():
+            raise RunError(f"resume must name a run with a checkpoint; got '{resume}', which stopped before its first one.")
+    else:
+        checked = build_recipe(_plain(recipe), settings)
+        if data is not None:
+            path = str(data)
+            checked = msgspec.structs.replace(checked, data=msgspec.structs.replace(checked.data, path=path))
+        run = Run(Path())
+    session = _Session(checked, devices=devices)
+    if resume is None:
+        name = f"{Path(checked.data.path).resolve().name}-{checked.model['name']}"
+        run = new_run(name, out)
+    return session.fit(run, resume=resume is not None, progress=progress)
+
+
+def _plain(recipe: str | Path | Mapping[str, Any] | Recipe | None) -> Mapping[str, Any]:
+    """The values behind any way to name a recipe."""
+    if isinstance(recipe, Recipe):
+        return recipe.to_dict()
+    if isinstance(recipe, Mapping):
+        return recipe
+    if recipe is None:
+        return {}
+    if isinstance(recipe, Path) or recipe.endswith((".yaml", ".yml")) or os.sep in recipe:
+        return read_recipe(recipe)
+    if recipe not in MODELS and Path(recipe).is_file():
+        return read_recipe(recipe)
+    MODELS[recipe]
+    return {"model": {"name": recipe}}
+
+
+class _Session:
+    """One process's share of a run: data, model and losses of a recipe, checked before any folder is made."""
+
+    def __init__(self, recipe: Recipe, *, devices: int) -> None:
+        self.recipe = recipe
+        self.devices = devices
+        self.rank = int(os.environ.get("LOCAL_RANK", "0")) if devices > 1 else 0
+        if recipe.trainer.threads is not None:
+            torch.set_num_threads(recipe.trainer.threads)
+        self.cuda = torch.cuda.is_available()
+        self.precision = resolve_precision(recipe.trainer.precision, cuda=self.cuda)
+
+        read = recipe.data
+        self.train_set = open_dataset(
+            read.path, split=read.train_split, format=read.format, on_error=read.on_error, channels=read.channels
+        )
+        self.taxonomy = self.train_set.taxonomy
+        self.val_set = None
+        if read.val_split in self.train_set.splits:
+            self.val_set = open_dataset(
+                read.path, split=read.val_split, format=read.format, on_error=read.on_error, channels=read.channels
+            )
+        elif read.val_split != DEFAULT_VAL:
+            raise RecipeError(
+                f"data.val_split must be a split of the data; got '{read.val_split}'. "
+                f"Known: {', '.join(self.train_set.splits)}."
+            )
+        self.order = BatchOrder(
+            len(self.train_set),
+            batch_size=read.batch_size,
+            seed=recipe.trainer.seed,
+            rank=self.rank,
+            world_size=devices,
+        )
+        self.preprocessing = Preprocessing.for_channels(read.channels)
+        options = {key: value for key, value in recipe.model.items() if key != "name"}
+        options = {"in_channels": read.channels, **options, "num_classes": self.taxonomy.num_classes}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(sample_seed(recipe.trainer.seed, -1, -1))
+            self.model = create_model(recipe.model["name"], **options)
+        options.pop("pretrained", None)
+        self.card = ModelCard(
+            name=recipe.model["name"],
+            options=options,
+            preprocessing=self.preprocessing,
+            taxonomy=self.taxonomy,
+            precision=self.precision,
+        )
+        self.losses = create_losses(self._losses(), ignore_index=self.taxonomy.ignore_index)
+
+    def _losses(self) -> list[dict[str, Any]]:
+        """The recipe's losses with named class weights counted on the training split."""
+        losses = []
+        for loss in self.recipe.loss:
+            scheme = loss.get("class_weights")
+            if isinstance(scheme, str):
+                loss = {**loss, "class_weights": class_weights(self.train_set, scheme=scheme)}
+            losses.append(loss)
+        return losses
+
+    def fit(self, run: Run, *, resume: bool, progress: bool) -> Run:
+        """Train until the recipe's end, or go on from the last checkpoint; then write the weights."""
+        recipe, trainer_recipe = self.recipe, self.recipe.trainer
+        checkpoints = RunCheckpoints(
+            run.path / "checkpoints",
+            monitor=MONITOR,
+            minutes=trainer_recipe.checkpoint_minutes,
+            steps=trainer_recipe.checkpoint_steps,
+        )
+        callbacks: list[Callback] = []
+        if trainer_recipe.ema_decay is not None:
+            callbacks.append(MovingAverage(trainer_recipe.ema_decay))
+        if progress:
+            callbacks.append(RunProgress(trainer_recipe.max_epochs))
+        if trainer_recipe.early_stopping is not None and self.val_set is not None:
+            callbacks.append(EarlyStopping(MONITOR, mode="max", patience=trainer_recipe.early_stopping))
+        callbacks.append(checkpoints)
+
+        data = SegmentationData(
+            cached(self.train_set, recipe.data.cache),
+            None if self.val_set is None else cached(self.val_set, recipe.data.cache),
+            transform=train_transform(
+                msgspec.convert(recipe.augmentation, Augmentation), ignore_index=self.taxonomy.ignore_index
+            ),
+            order=self.order,
+            place=checkpoints.place,
+            ignore_index=self.taxonomy.ignore_index,
+            val_batch_size=recipe.data.val_batch_size,
+            workers=default_workers() if recipe.data.workers is None else recipe.data.workers,
+        )
+        steps = math.ceil(len(self.order) / trainer_recipe.accumulate)
+        module = SemanticSegmentation(
+            self.model,
+            self.losses,
+            recipe=recipe,
+            preprocessing=self.preprocessing,
+            class_names=self.taxonomy.names,
+            ignore_index=self.taxonomy.ignore_index,
+            total_steps=steps * trainer_recipe.max_epochs,
+            file_of=self.train_set.files,
+        )
+        if trainer_recipe.channels_last:
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.devices > 1:
+            synchronise_batch_norm(module)
+        if self.rank == 0:
+            recipe.write(run.recipe)
+            self._note_start(run, resume=resume)
+        trainer = pl.Trainer(
+            accelerator="gpu" if self.cuda else "cpu",
+            devices=self.devices,
+            strategy="ddp" if self.devices > 1 else "auto",
+            precision=PRECISIONS[self.precision],  # type: ignore[arg-type]
+            max_epochs=trainer_recipe.max_epochs,
+            accumulate_grad_batches=trainer_recipe.accumulate,
+            gradient_clip_val=trainer_recipe.gradient_clip,
+            check_val_every_n_epoch=trainer_recipe.validate_every,
+            limit_val_batches=1.0 if self.val_set is not None else 0,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+            logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
+            log_every_n_steps=min(10, len(self.order)),
+            callbacks=callbacks,
+            plugins=[WholeCheckpointIO()],
+        )
+        started = time.monotonic()
+        with _quiet_lightning():
+            trainer.fit(module, data, ckpt_path=run.last_checkpoint if resume else None, weights_only=True)
+        if trainer.is_global_zero:
+            self._write_weights(run)
+            self._note_end(run, seconds=time.monotonic() - started, epochs=trainer.current_epoch)
+        return run
+
+    def _write_weights(self, run: Run) -> None:
+        """The best checkpoint's averaged weights (the last one's where nothing was validated) as safetensors."""
+        source = run.best_checkpoint if run.best_checkpoint.is_file() else run.last_checkpoint
+        state = read_checkpoint(source)["state_dict"]
+        prefix = "model."
+        weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        save_weights(run.weights, weights, self.card)
+
+    def _note_start(self, run: Run, *, resume: bool) -> None:
+        facts = environment_facts(
+            seed=self.recipe.trainer.seed,
+            precision=self.precision,
+            threads=torch.get_num_threads(),
+            processes=self.devices,
+            train_images=len(self.train_set),
+            val_images=0 if self.val_set is None else len(self.val_set),
+            parameters=sum(p.numel() for p in self.model.parameters()),
+            skipped=list(self.train_set.skipped) + ([] if self.val_set is None else list(self.val_set.skipped)),
+        )
+        sessions = run.read_environment().get("sessions", []) if resume else []
+        write_json(run.environment, {"sessions": [*sessions, facts]})
+
+    def _note_end(self, run: Run, *, seconds: float, epochs: int) -> None:
+        sessions = run.read_environment()["sessions"]
+        sessions[-1] |= {"seconds": round(seconds, 1), "finished": True, "epochs": epochs}
+        write_json(run.environment, {"sessions": sessions})
+
+
+DEFAULT_VAL = "val"
+
+
+class _quiet_lightning:  # noqa: N801  (used as a statement)
+    """Keep Lightning's start-up notes out of the way; its errors pass."""
+
+    def __enter__(self) -> None:
+        self._logger = logging.getLogger("lightning.pytorch")
+        self._level = self._logger.level
+        self._logger.setLevel(logging.ERROR)
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+        for text in (".*does not have many workers.*", ".*num_workers.*", ".*is smaller than the logging interval.*",
+                     ".*ended before the epoch ended.*", ".*Checkpoint directory.*", ".*lr_scheduler.step.*",
+                     ".*You defined a `validation_step`.*"):
+            warnings.filterwarnings("ignore", message=text)
+
+    def __exit__(self, *error: object) -> None:
+        self._warnings.__exit__(*error)
+        self._logger.setLevel(self._level)

@@ -1,0 +1,138 @@
+"""Weights on disk: ``model.safetensors`` with ``model.json`` beside it, which says what they belong to. No pickle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from delineate.errors import DelineateError, RunError
+from delineate.files import replaced_file, write_text
+from delineate.models.catalogue import create_model
+from delineate.structures.preprocessing import Preprocessing
+from delineate.structures.taxonomy import Taxonomy
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a weights file belongs to.
+
+    Args:
+        name: the model's name in the catalogue.
+        options: what its factory was called with, ``num_classes`` included.
+        preprocessing: how pixels become its input.
+        taxonomy: what its classes are called.
+        task: "semantic".
+        precision: the format it was trained in.
+    """
+
+    name: str
+    options: dict[str, Any]
+    preprocessing: Preprocessing
+    taxonomy: Taxonomy
+    task: str = "semantic"
+    precision: str = "float32"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "format": FORMAT,
+            "task": self.task,
+            "model": {"name": self.name, "options": self.options},
+            "preprocessing": self.preprocessing.to_dict(),
+            "taxonomy": self.taxonomy.to_dict(),
+            "precision": self.precision,
+        }
+
+
+def save_weights(path: str | Path, state: dict[str, Tensor], card: ModelCard) -> None:
+    """Write ``path`` (``.safetensors``) and the card beside it (``.json``), each whole or not at all."""
+    path = Path(path)
+    tensors = {name: value.detach().contiguous().cpu() for name, value in state.items()}
+    with replaced_file(path) as temporary:
+        save_file(tensors, temporary)
+    write_text(path.with_suffix(".json"), json.dumps(card.to_dict(), indent=2) + "\n")
+
+
+def read_card(path: str | Path) -> ModelCard:
+    """The card of a weights file.
+
+    Raises:
+        RunError: when it is missing or is not a card this version reads.
+    """
+    path = Path(path).with_suffix(".json")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values["format"] > FORMAT:
+            raise RunError(f"{path} must be of format {FORMAT} or older; got {values['format']}. Upgrade delineate.")
+        return ModelCard(
+            name=values["model"]["name"],
+            options=dict(values["model"]["options"]),
+            preprocessing=Preprocessing.from_dict(values["preprocessing"]),
+            taxonomy=Taxonomy.from_dict(values["taxonomy"]),
+            task=values.get("task", "semantic"),
+            precision=values.get("precision", "float32"),
+        )
+    except OSError as error:
+        raise RunError(f"weights must have their card beside them; got no '{path}' ({error.strerror}).") from None
+    except RunError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{path} must be a model card; got something else ({type(error).__name__}: {error}).") from None
+
+
+def load_weights(path: str | Path) -> tuple[nn.Module, ModelCard]:
+    """The model with its weights, in evaluation mode on the CPU, and its card.
+
+    Args:
+        path: a run folder, or its ``model.safetensors``.
+
+    Raises:
+        RunError: when a file is missing, damaged, or belongs to another architecture.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "model.safetensors"
+    if not path.is_file():
+        raise RunError(f"weights must be a .safetensors file or a finished run folder; got '{path}', which is not there.")
+    card = read_card(path)
+    try:
+        with torch.device("meta"):
+            model = create_model(card.name, **_without_pretrained(card.options))
+        state = load_file(path)
+    except SafetensorError as error:
+        raise RunError(f"{path} must be a safetensors file; got a damaged one ({error}).") from None
+    except DelineateError as error:
+        raise RunError(f"{path.with_suffix('.json')} must describe a model of this version: {error}") from None
+    expected = model.state_dict()
+    lost, extra = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    odd = [name for name in expected.keys() & state.keys() if expected[name].shape != state[name].shape]
+    if lost or extra or odd:
+        count = len(lost) + len(extra) + len(odd)
+        raise RunError(
+            f"{path} must hold the weights of {card.name}; got {count} entries that do not fit, such as "
+            f"'{(lost + extra + odd)[0]}'."
+        )
+    model.load_state_dict(state, assign=True)
+    _refill(model)
+    return model.eval().requires_grad_(False), card
+
+
+def _without_pretrained(options: dict[str, Any]) -> dict[str, Any]:
+    """Saved weights replace the pretrained ones, so nothing is fetched to be overwritten."""
+    return {key: value for key, value in options.items() if key != "pretrained"}
+
+
+def _refill(model: nn.Module) -> None:
+    """Refuse a model some tensor of which is not in its state and so still has no storage."""
+    empty = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
+    if empty:
+        raise RunError(f"model must keep every tensor in its state; got '{empty[0]}', which is not saved.")

@@ -1,0 +1,192 @@
+"""Every segmenter by name: its paper, its factory, and the two functions that find and build them."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import nn
+
+from delineate.checks import require
+from delineate.errors import ArgumentError
+from delineate.registry import Registry, nearest_name, unknown_name
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One row of the catalogue.
+
+    Args:
+        name: what :func:`create_model` takes.
+        factory: ``"module:function"``; imported when a model is built, so that listing stays cheap.
+        task: the task family whose outputs the model returns.
+        paper: authors, title, venue.
+        year: of publication.
+        summary: one line for a table.
+        encoder: the default encoder's name, or None when the architecture has no exchangeable one.
+    """
+
+    name: str
+    factory: str
+    task: str
+    paper: str
+    year: int
+    summary: str
+    encoder: str | None = None
+
+    def load(self) -> Callable[..., nn.Module]:
+        """The factory function itself."""
+        module, function = self.factory.split(":")
+        loaded: Callable[..., nn.Module] = getattr(importlib.import_module(module), function)
+        return loaded
+
+    def options(self) -> dict[str, Any]:
+        """The options the factory takes besides ``num_classes``, each with its default."""
+        parameters = inspect.signature(self.load()).parameters.values()
+        return {option.name: option.default for option in parameters if option.name != "num_classes"}
+
+
+_FCN = "Long, Shelhamer, Darrell: Fully Convolutional Networks for Semantic Segmentation, CVPR"
+_UNET = "Ronneberger, Fischer, Brox: U-Net: Convolutional Networks for Biomedical Image Segmentation, MICCAI"
+
+_ENTRIES = (
+    ModelEntry(
+        "unet",
+        "delineate.models.unet:unet",
+        "semantic",
+        _UNET,
+        2015,
+        "U-Net's expanding path on any encoder; the strong default for small data",
+        "resnet34",
+    ),
+    ModelEntry(
+        "unet_original",
+        "delineate.models.unet_original:unet_original",
+        "semantic",
+        _UNET,
+        2015,
+        "the U-Net of the paper: valid convolutions, mirrored borders, 31 million parameters",
+    ),
+    ModelEntry(
+        "fcn32s",
+        "delineate.models.fcn:fcn32s",
+        "semantic",
+        _FCN,
+        2015,
+        "a classifier made convolutional, upsampled 32 times in one step",
+        "vgg16",
+    ),
+    ModelEntry(
+        "fcn16s",
+        "delineate.models.fcn:fcn16s",
+        "semantic",
+        _FCN,
+        2015,
+        "FCN with one skip, from stride 16; can start from a trained fcn32s",
+        "vgg16",
+    ),
+    ModelEntry(
+        "fcn8s",
+        "delineate.models.fcn:fcn8s",
+        "semantic",
+        _FCN,
+        2015,
+        "FCN with two skips, from strides 16 and 8; can start from a trained fcn16s",
+        "vgg16",
+    ),
+    ModelEntry(
+        "segnet",
+        "delineate.models.segnet:segnet",
+        "semantic",
+        "Badrinarayanan, Kendall, Cipolla: SegNet: A Deep Convolutional Encoder-Decoder Architecture for Image "
+        "Segmentation, PAMI",
+        2017,
+        "mirrored VGG16 whose decoder unpools with the encoder's pooling indices",
+    ),
+    ModelEntry(
+        "deeplabv3plus",
+        "delineate.models.deeplabv3plus:deeplabv3plus",
+        "semantic",
+        "Chen, Zhu, Papandreou, Schroff, Adam: Encoder-Decoder with Atrous Separable Convolution for Semantic Image "
+        "Segmentation, ECCV",
+        2018,
+        "atrous spatial pyramid pooling with a light decoder at stride 4",
+        "resnet50",
+    ),
+    ModelEntry(
+        "enet",
+        "delineate.models.enet:enet",
+        "semantic",
+        "Paszke, Chaurasia, Kim, Culurciello: ENet: A Deep Neural Network Architecture for Real-Time Semantic "
+        "Segmentation, arXiv:1606.02147",
+        2016,
+        "a third of a million parameters, made for real time",
+    ),
+)
+
+MODELS: Registry[ModelEntry] = Registry("model", {entry.name: entry for entry in _ENTRIES})
+
+
+def list_models(task: str | None = None, search: str | None = None) -> list[str]:
+    """The names :func:`create_model` knows, in alphabetical order.
+
+    Args:
+        task: keep the models of this task family only ("semantic").
+        search: keep the models whose name, paper or summary contains this text, in any case; with ``*`` or ``?`` it
+            is a pattern for the whole name.
+
+    Returns:
+        The names; empty when nothing matches.
+
+    Raises:
+        UnknownNameError: when no model at all has this task.
+
+    Example:
+        >>> list_models(search="fcn*s")
+        ['fcn16s', 'fcn32s', 'fcn8s']
+    """
+    tasks = {entry.task for entry in MODELS.values()}
+    if task is not None and task not in tasks:
+        raise unknown_name("task", task, tasks)
+    found = [entry for entry in MODELS.values() if task is None or entry.task == task]
+    if search is not None:
+        found = [entry for entry in found if _matches(entry, search.casefold())]
+    return sorted(entry.name for entry in found)
+
+
+def _matches(entry: ModelEntry, search: str) -> bool:
+    if "*" in search or "?" in search:
+        return fnmatchcase(entry.name, search)
+    return any(search in text.casefold() for text in (entry.name, entry.paper, entry.summary))
+
+
+def create_model(name: str, *, num_classes: int, **options: Any) -> nn.Module:
+    """A new model with random weights, unless its options ask for pretrained ones.
+
+    Args:
+        name: one of :func:`list_models`.
+        num_classes: classes to tell apart, the background included.
+        options: what the model's factory takes (``in_channels``, ``encoder``, ``pretrained``, ...).
+
+    Raises:
+        UnknownNameError: on a name that is not in the catalogue; says the nearest one.
+        ArgumentError: on an option the model does not have, or a value it cannot take.
+
+    Example:
+        >>> model = create_model("unet", num_classes=2, encoder="resnet18", decoder_channels=(64, 32))
+        >>> model.num_classes
+        2
+    """
+    entry = MODELS[name]
+    require(isinstance(num_classes, int) and num_classes >= 1, "num_classes", "be a whole number above 0", num_classes)
+    known = entry.options()
+    for option in options:
+        if option not in known:
+            near = nearest_name(option, known)
+            hint = f"Did you mean '{near}'?" if near else f"It takes: {', '.join(known)}."
+            raise ArgumentError(f"options must be ones that '{name}' takes; got '{option}'. {hint}")
+    return entry.load()(num_classes, **options)

@@ -1,0 +1,158 @@
+"""U-Net's expanding path on any encoder.
+
+Source: Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", MICCAI 2015.
+Differs: the contracting path is any encoder; convolutions are padded, with batch norm; upsampling is by nearest
+neighbour, without the 2x2 up-convolution. These are the choices of segmentation_models.pytorch, with which outputs agree
+under equal weights. The network of the paper is ``unet_original``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from delineate.checks import require
+from delineate.models.blocks.conv_norm_act import ConvNormAct
+from delineate.models.blocks.initialisation import initialise_relu_network
+from delineate.models.encoder_decoder import EncoderDecoder, SegmentationHead
+from delineate.models.encoders.creation import create_encoder
+
+
+class UNetBlock(nn.Module):
+    """Upsample, join with the encoder's feature of that size, two 3x3 convolutions.
+
+    Args:
+        in_channels: of the coarser feature.
+        skip_channels: of the encoder's feature; 0 when there is none at this size.
+        out_channels: returned.
+        scale: how many times finer the output is; 1 joins features of one size.
+    """
+
+    def __init__(self, in_channels: int, skip_channels: int, out_channels: int, *, scale: int = 2) -> None:
+        super().__init__()
+        self.scale = scale
+        self.convolve = nn.Sequential(
+            ConvNormAct(in_channels + skip_channels, out_channels),
+            ConvNormAct(out_channels, out_channels),
+        )
+
+    def forward(
+        self, coarse: Float[Tensor, "B C h w"], skip: Float[Tensor, "B S H W"] | None = None
+    ) -> Float[Tensor, "B D H W"]:
+        """A feature of the size of ``skip``, or ``scale`` times larger than ``coarse``."""
+        if skip is None:
+            fine = F.interpolate(coarse, scale_factor=self.scale, mode="nearest")
+        elif self.scale == 1:
+            fine = torch.cat([coarse, skip], dim=1)
+        else:
+            fine = torch.cat([F.interpolate(coarse, size=skip.shape[-2:], mode="nearest"), skip], dim=1)
+        convolved: Tensor = self.convolve(fine)
+        return convolved
+
+
+class UNetDecoder(nn.Module):
+    """From the encoder's coarsest feature, one block for each entry of ``decoder_channels``.
+
+    A block goes to the encoder's next finer feature and joins it; past the finest, it doubles the resolution alone.
+
+    Args:
+        channels: of the encoder's features, finest first.
+        strides: of the encoder's features, finest first.
+        decoder_channels: returned by each block, coarsest first.
+        finest_skip: encoder features of a finer stride than this are not joined.
+        centre: whether two 3x3 convolutions come before the first block; for encoders that end in a pooling.
+
+    Attributes:
+        channels: of the feature returned.
+        stride: of the feature returned, in input pixels.
+
+    Raises:
+        ArgumentError: when there are more blocks than the input's resolution has room for, or none.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        decoder_channels: Sequence[int],
+        *,
+        finest_skip: int = 1,
+        centre: bool = False,
+    ) -> None:
+        super().__init__()
+        require(len(decoder_channels) > 0, "decoder_channels", "name at least one block", tuple(decoder_channels))
+        self.channels, self.stride = channels[-1], strides[-1]
+        self.centre = nn.Sequential(*(ConvNormAct(self.channels, self.channels) for _ in range(2 if centre else 0)))
+        coarser_first = list(zip(channels, strides, strict=True))[-2::-1]
+        skips = [(width, stride) for width, stride in coarser_first if stride >= finest_skip]
+        blocks = []
+        for place, width in enumerate(decoder_channels):
+            skip_channels, stride = skips[place] if place < len(skips) else (0, self.stride // 2)
+            require(
+                stride >= 1,
+                "decoder_channels",
+                f"have at most {place} entries with this encoder, whose strides are {tuple(strides)}",
+                tuple(decoder_channels),
+                f"Pass {tuple(decoder_channels)[:place]}.",
+            )
+            blocks.append(UNetBlock(self.channels, skip_channels, width, scale=self.stride // stride))
+            self.channels, self.stride = width, stride
+        self.blocks = nn.ModuleList(blocks)
+        self.skips = len(skips)
+        initialise_relu_network(self)
+
+    def forward(self, features: list[Tensor]) -> Float[Tensor, "B C H W"]:
+        """One feature, ``stride`` times smaller than the encoder's input."""
+        feature = self.centre(features[-1])
+        for place, block in enumerate(self.blocks):
+            feature = block(feature, features[-2 - place] if place < self.skips else None)
+        return feature
+
+
+def unet(
+    num_classes: int,
+    *,
+    in_channels: int = 3,
+    encoder: str = "resnet34",
+    pretrained: bool = False,
+    output_stride: int = 32,
+    decoder_channels: Sequence[int] = (256, 128, 64, 32, 16),
+    finest_skip: int = 1,
+    centre: bool = False,
+) -> EncoderDecoder:
+    """U-Net on any encoder.
+
+    With 21 classes, resnet34 has 24,439,269 parameters; vgg16_bn with ``centre=True, finest_skip=2`` has 23,759,589.
+
+    Args:
+        num_classes: logits a pixel, the background included.
+        in_channels: of the images.
+        encoder: any name of :func:`~delineate.models.encoders.creation.create_encoder`.
+        pretrained: whether the encoder starts from ImageNet weights, which are downloaded.
+        output_stride: of the encoder's coarsest feature: 32, or 16 or 8 by dilation.
+        decoder_channels: width of each block, coarsest first. A shorter list stops at a coarser resolution and leaves
+            the rest to bilinear interpolation of the logits: (256, 128, 64) with a ResNet ends at stride 4 and is
+            several times faster than the default. Where the list is longer than a narrow encoder has room for
+            (ConvNeXt's finest feature is at stride 4; it takes five as well), the last blocks have no skip.
+        finest_skip: encoder features of a finer stride are not joined; 2 spares VGG's at full resolution.
+        centre: whether two 3x3 convolutions of the encoder's width come first, as in the paper's deepest level; for
+            encoders that end in a pooling (VGG).
+
+    Raises:
+        UnknownNameError: on an unknown encoder.
+        ArgumentError: on more decoder blocks than there are resolutions.
+
+    Example:
+        >>> model = unet(21)
+        >>> sum(parameter.numel() for parameter in model.parameters())
+        24439269
+    """
+    backbone = create_encoder(encoder, in_channels=in_channels, output_stride=output_stride, pretrained=pretrained)
+    decoder = UNetDecoder(
+        backbone.channels, backbone.strides, decoder_channels, finest_skip=finest_skip, centre=centre
+    )
+    return EncoderDecoder(backbone, decoder, SegmentationHead(decoder.channels, num_classes, scale=decoder.stride))

@@ -1,0 +1,87 @@
+"""Recipes: every default written out, every mistake named."""
+
+from __future__ import annotations
+
+import pytest
+
+from delineate.engine.recipe import Recipe, build_recipe, read_recipe
+from delineate.errors import RecipeError
+
+
+def test_an_empty_recipe_is_complete_and_reads_back_equal(tmp_path):
+    recipe = build_recipe({})
+    assert isinstance(recipe, Recipe)
+    path = tmp_path / "recipe.yaml"
+    recipe.write(path)
+    assert build_recipe(read_recipe(path)) == recipe
+    text = path.read_text()
+    for key in ("max_epochs", "ema_decay", "crop", "elastic", "weight_decay", "class"):
+        assert key in text or key == "class"
+
+
+def test_a_preset_is_written_out_and_can_be_changed_by_key():
+    recipe = build_recipe({"augmentation": {"preset": "none"}}, ["augmentation.flip_horizontal=0.5"])
+    assert recipe.augmentation["preset"] == "none"
+    assert recipe.augmentation["flip_horizontal"] == 0.5
+    assert recipe.augmentation["rotation"] == 0.0
+
+
+def test_settings_are_laid_over_and_typed():
+    recipe = build_recipe(
+        {"model": "enet", "loss": [{"name": "cross_entropy"}]},
+        ["trainer.max_epochs=3", "optimizer.lr=5e-4", "trainer.ema_decay=null", "loss.0.weight=2", "model.encoder=resnet18"],
+    )
+    assert recipe.trainer.max_epochs == 3
+    assert recipe.optimizer.lr == 5e-4
+    assert recipe.trainer.ema_decay is None
+    assert recipe.loss[0]["weight"] == 2
+    assert recipe.model == {"name": "enet", "encoder": "resnet18"}
+
+
+@pytest.mark.parametrize(
+    ("values", "settings", "message"),
+    [
+        ({"trianer": {}}, [], "got 'trianer'. Did you mean 'trainer'?"),
+        ({"trainer": {"max_epoch": 3}}, [], "got 'trainer.max_epoch'. Did you mean 'trainer.max_epochs'?"),
+        ({}, ["optimizer.learning=1"], "got 'optimizer.learning'"),
+        ({}, ["trainer.max_epochs=0"], "trainer.max_epochs must be"),
+        ({}, ["trainer.max_epochs=many"], "trainer.max_epochs must be `?int"),
+        ({}, ["trainer.precision=half"], "trainer.precision"),
+        ({}, ["trainer"], "--set must be key=value; got 'trainer'"),
+        ({}, ["trainer.seed.deep=1"], "got 'seed', which is a single value"),
+        ({}, ["loss.4.weight=1"], "loss.4.weight must reach an existing entry"),
+        ({"model": "unte"}, [], "Did you mean 'unet'?"),
+        ({"model": {"encoder": "resnet18"}}, [], "model.name must be the name of a model"),
+        ({"augmentation": {"preset": "mediun"}}, [], "medium"),
+        ({"augmentation": {"flip_horisontal": 1}}, [], "flip_horizontal"),
+        ({"loss": []}, [], "loss must name at least one loss"),
+        ({"loss": [{"weight": 1}]}, [], r"loss\[0\].name must be"),
+        ({"trainer": 3}, [], "trainer. must be a section of keys; got 3"),
+    ],
+)
+def test_mistakes_name_the_key(values, settings, message):
+    with pytest.raises(RecipeError, match=message):
+        build_recipe(values, settings)
+
+
+def test_files_that_are_no_recipe_are_named(tmp_path):
+    with pytest.raises(RecipeError, match="must be a readable file; got '.*absent.yaml'"):
+        read_recipe(tmp_path / "absent.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("model: [unet\n")
+    with pytest.raises(RecipeError, match="does not parse"):
+        read_recipe(broken)
+    listing = tmp_path / "list.yaml"
+    listing.write_text("- unet\n")
+    with pytest.raises(RecipeError, match="must be a mapping of sections; got a list"):
+        read_recipe(listing)
+    unsafe = tmp_path / "unsafe.yaml"
+    unsafe.write_text("model: !!python/object/apply:os.system ['echo hacked']\n")
+    with pytest.raises(RecipeError, match="does not parse"):
+        read_recipe(unsafe)
+
+
+def test_an_empty_file_is_the_default_recipe(tmp_path):
+    path = tmp_path / "empty.yaml"
+    path.write_text("")
+    assert build_recipe(read_recipe(path)) == build_recipe({})
