@@ -10,7 +10,9 @@ import typer
 def models_command(
     task: Annotated[str | None, typer.Option(help="Only models for this task, such as semantic.")] = None,
     search: Annotated[str | None, typer.Option(help="Only models whose name or paper contains this text.")] = None,
-    options: Annotated[bool, typer.Option("--options", help="Also list each model's options and their defaults.")] = False,
+    options: Annotated[
+        bool, typer.Option("--options", help="Also list each model's options and their defaults.")
+    ] = False,
 ) -> None:
     """List the models: name, task, paper, parameters, and with --options what each takes."""
     from delineate.cli.tables import print_table
@@ -21,7 +23,14 @@ def models_command(
         typer.echo("No model matches. `delineate models` without options lists them all.")
         raise typer.Exit(1)
     rows = [
-        [name, MODELS[name].task, MODELS[name].paper, MODELS[name].year, parameter_count(name), MODELS[name].encoder or "-"]
+        [
+            name,
+            MODELS[name].task,
+            MODELS[name].paper,
+            MODELS[name].year,
+            parameter_count(name),
+            MODELS[name].encoder or "-",
+        ]
         for name in names
     ]
     rows = [[*row[:3], str(row[3]), f"{row[4] / 1e6:.2f} M", row[5]] for row in rows]

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "", total: Sequence[Any] = ()) -> None:
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "", total: Sequence[Any] = ()
+) -> None:
     """Print rows under columns; numbers to the right, NaN as "n/a"; plain text where nobody watches."""
     from rich import box
     from rich.console import Console

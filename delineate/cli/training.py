@@ -22,10 +22,14 @@ def train_command(
     ] = None,
     data: Annotated[str | None, typer.Option(help="The data set's folder, or digits.")] = None,
     settings: SetOption = None,
-    resume: Annotated[Path | None, typer.Option(help="Continue this run, to the same weights as if it never stopped.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Continue this run, to the same weights as if it never stopped.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/<data>-<model> when left out.")] = None,
     devices: Annotated[int, typer.Option(help="How many GPUs, or CPU processes, train together.")] = 1,
-    report: Annotated[bool, typer.Option(help="Evaluate on the validation split and write report.html at the end.")] = True,
+    report: Annotated[
+        bool, typer.Option(help="Evaluate on the validation split and write report.html at the end.")
+    ] = True,
 ) -> None:
     """Train a model on a data set, then evaluate it and write a report.
 

@@ -27,7 +27,7 @@ VISIBLE_SHARE = 0.65  # every digit keeps at least this much of itself in sight
 PLACEMENTS = 40
 GLYPH_MARGIN = 3  # empty source pixels around a glyph, so that cubic interpolation ends in paper
 INK = 0.42  # the grey value, of 0..1, where the stroke ends
-STEP_PHOTO, STEP_DIGIT = 95.0, 60.0  # grey levels between a digit and the photo, or a digit, that it covers
+STEP_PHOTO, STEP_DIGIT = 75.0, 60.0  # grey levels between a digit and the photo, or a digit, that it covers
 LEVELS = np.arange(20.0, 241.0, 10.0, dtype=np.float32)
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
@@ -195,13 +195,17 @@ def _free_place(
 
 
 def _level(covered: np.ndarray, owners: np.ndarray, rng: np.random.Generator) -> float:
-    """A luminance that stands out from the covered pixels (N, 3) of the photo, and of each digit among them."""
+    """A luminance that stands out from the covered pixels (N, 3): the photo's darker and lighter half, each digit."""
     luminance = covered @ LUMA
-    counts = np.bincount(owners)
-    means = np.bincount(owners, weights=luminance) / np.maximum(counts, 1)
-    steps = np.full(len(counts), STEP_DIGIT)
-    steps[0] = STEP_PHOTO
-    clear = (np.abs(LEVELS - means[:, None]) - steps[:, None])[counts > 0].min(axis=0)
+    photo = np.sort(luminance[owners == 0])
+    counts, sums = np.bincount(owners), np.bincount(owners, weights=luminance)
+    means = [sums[owner] / counts[owner] for owner in np.flatnonzero(counts) if owner > 0]
+    steps = [STEP_DIGIT] * len(means)
+    for half in (photo[: len(photo) // 2], photo[len(photo) // 2 :]):
+        if len(half):
+            means.append(half.mean())
+            steps.append(STEP_PHOTO)
+    clear = (np.abs(LEVELS - np.array(means)[:, None]) - np.array(steps)[:, None]).min(axis=0)
     good = LEVELS[clear >= 0]
     return float(good[int(rng.integers(len(good)))] if len(good) else LEVELS[clear.argmax()])
 

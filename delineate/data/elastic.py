@@ -60,8 +60,10 @@ def displacement_field(coarse: Float[Tensor, "2 G G"], size: tuple[int, int]) ->
         size: (height, width) of the field.
 
     Example:
-        >>> displacement_field(torch.full((2, 3, 3), 4.0), (5, 7)).unique().tolist()
-        [4.0]
+        >>> corner = torch.zeros(2, 3, 3)
+        >>> corner[:, 0, 0] = 32.0
+        >>> displacement_field(corner, (5, 5))[0, 0].tolist()
+        [32.0, 16.0, 0.0, -3.0, 0.0]
     """
     grid = coarse.shape[-1]
     require(coarse.ndim == 3 and coarse.shape == (2, grid, grid), "coarse", "be (2, G, G)", tuple(coarse.shape))

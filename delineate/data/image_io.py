@@ -1,17 +1,17 @@
 """Pictures and label maps from files, as a person who looks at them expects.
 
-Pillow decodes. It is entered through its decoders and not through ``Image.open``, for three reasons: only the formats of
-photographs are tried (no PostScript, no metafiles), the limit on pixels is the caller's instead of a global, and its
-warnings stay inside.
+Pillow decodes. It is entered through its decoders and not through ``Image.open``, for two reasons: only the formats of
+photographs are tried (no PostScript, no metafiles), and the limit on pixels is the caller's instead of a global.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import (
@@ -34,9 +34,9 @@ from delineate.data.quiet_pillow import quiet_pillow
 from delineate.errors import DataError
 
 MAX_PIXELS = 100_000_000
-IMAGE_SUFFIXES = frozenset(
-    ".png .jpg .jpeg .jpe .jfif .webp .tif .tiff .bmp .gif .ppm .pgm .pbm .pnm .jp2 .avif .npy".split()
-)
+JPEG_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif"))
+IMAGE_SUFFIXES = JPEG_SUFFIXES | frozenset((".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".avif", ".npy"))
+IMAGE_SUFFIXES |= frozenset((".ppm", ".pgm", ".pbm", ".pnm"))
 ORIENTATION_TAG = 0x0112
 SIDEWAYS = (5, 6, 7, 8)  # orientations that swap height and width
 
@@ -87,6 +87,29 @@ def read_image(path: str | Path, *, channels: int = 3, max_pixels: int | None = 
     return np.ascontiguousarray(turned(pixels, orientation))
 
 
+def image_from_pillow(picture: Image.Image, *, channels: int = 3) -> np.ndarray:
+    """A picture that is already open, ``(H, W, channels)`` uint8, upright, by the rules of :func:`read_image`.
+
+    Args:
+        picture: any mode; a file that Pillow has opened but not yet read is read.
+        channels: 1, 3 or 4.
+
+    Raises:
+        DataError: when the picture's file is damaged.
+        ArgumentError: on another number of channels.
+
+    Example:
+        >>> image_from_pillow(Image.new("L", (3, 2), 7)).shape
+        (2, 3, 3)
+    """
+    require(channels in (1, 3, 4), "channels", "be 1, 3 or 4 for a Pillow image", channels)
+    name = Path(str(getattr(picture, "filename", "") or "a Pillow image"))
+    with _damage_named(name, "image"), quiet_pillow():
+        orientation = _orientation(picture)
+        pixels = _pixels(picture, channels, name)
+    return np.ascontiguousarray(turned(pixels, orientation))
+
+
 def read_ids(
     path: str | Path, *, colours: Mapping[int, int] | None = None, max_pixels: int | None = MAX_PIXELS
 ) -> np.ndarray:
@@ -104,7 +127,7 @@ def read_ids(
     """
     path = Path(path)
     if path.suffix.lower() == ".npy":
-        ids = _array(path, max_pixels, "mask")
+        ids = np.array(_array(path, max_pixels, "mask"))
         if ids.ndim != 2:
             raise DataError(f"mask must be one value a pixel; got shape {ids.shape} in {path}.")
         return _whole(ids, path)
@@ -178,13 +201,21 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 @contextmanager
 def _opened(path: Path, max_pixels: int | None, role: str) -> Iterator[ImageFile.ImageFile]:
     """The file's picture, not yet decoded; whatever a decoder raises inside becomes a DataError naming the file."""
+    with _damage_named(path, role), path.open("rb") as file, quiet_pillow():
+        decoder = _recognised(file.read(32), path, role)
+        file.seek(0)
+        picture = decoder(file, str(path))
+        width, height = picture.size
+        if max_pixels is not None and width * height > max_pixels:
+            raise _too_large(path, height, width, max_pixels, role)
+        yield picture
+
+
+@contextmanager
+def _damage_named(path: Path, role: str) -> Iterator[None]:
+    """A block in which what the system or a decoder raises becomes a DataError naming the file."""
     try:
-        with path.open("rb") as file, quiet_pillow():
-            picture = _recognised(file.read(32), path, role)(file, str(path))  # type: ignore[operator]
-            width, height = picture.size
-            if max_pixels is not None and width * height > max_pixels:
-                raise _too_large(path, height, width, max_pixels, role)
-            yield picture
+        yield
     except DataError:
         raise
     except FileNotFoundError:
@@ -196,15 +227,16 @@ def _opened(path: Path, max_pixels: int | None, role: str) -> Iterator[ImageFile
         raise DataError(f"{role} must be a whole, readable picture; got {path} ({reason}). {advice}") from error
 
 
-def _recognised(start: bytes, path: Path, role: str) -> object:
+def _recognised(start: bytes, path: Path, role: str) -> Callable[[IO[bytes], str], ImageFile.ImageFile]:
     """The decoder of the format that a file's first bytes announce."""
     if not start:
         raise DataError(f"{role} must be a picture; got {path}, which is empty (0 bytes). Replace or remove it.")
     for name in _FORMATS:
         factory, accept = Image.OPEN[name]
-        if accept is not None and accept(start) is True:
+        answer = accept(start) if accept is not None else False  # a text where Pillow was built without the format
+        if answer and not isinstance(answer, str):
             return factory
-        if accept is not None and isinstance(accept(start), str):
+        if answer:
             raise DataError(f"{role} must be in a format this Pillow decodes; got {path} ({name}). Convert it to PNG.")
     known = ", ".join(_FORMATS)
     raise DataError(f"{role} must be a picture ({known}) or .npy; got {path}, whose content is none of these.")
@@ -215,8 +247,8 @@ def _too_large(path: Path, height: int, width: int, max_pixels: int, role: str) 
     return DataError(f"{role} must hold at most {max_pixels:,} pixels; got {height} x {width} in {path}. {advice}")
 
 
-def _orientation(picture: ImageFile.ImageFile) -> int:
-    """The EXIF orientation, read from the header alone; 1 where there is none. (Pillow turns TIFF by itself.)"""
+def _orientation(picture: Image.Image) -> int:
+    """The EXIF orientation, read from the header alone; 1 where there is none, and for TIFF: Pillow turns it."""
     block = picture.info.get("exif")
     if not isinstance(block, bytes) or isinstance(picture, TiffImagePlugin.TiffImageFile):
         return 1

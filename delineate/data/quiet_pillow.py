@@ -8,15 +8,16 @@ the last one takes it out again.
 from __future__ import annotations
 
 import os
+import re
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
+_MODULES = r"PIL\."
+_FILTER = ("ignore", None, Warning, re.compile(_MODULES), 0)  # as filterwarnings() stores it
 _lock = threading.Lock()
 _readers = 0
-_filter: Any = None
 
 
 @contextmanager
@@ -30,12 +31,11 @@ def quiet_pillow() -> Iterator[None]:
 
 
 def _enter() -> None:
-    global _readers, _filter
+    global _readers
     with _lock:
         _readers += 1
-        if _readers == 1 or _filter not in warnings.filters:  # someone else may have replaced the list meanwhile
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-            _filter = warnings.filters[0]
+        if _FILTER not in warnings.filters:  # also when someone else has replaced the list meanwhile
+            warnings.filterwarnings("ignore", module=_MODULES)
 
 
 def _leave() -> None:
@@ -44,7 +44,7 @@ def _leave() -> None:
         _readers -= 1
         if _readers == 0:
             with suppress(ValueError):  # a filter that someone else has taken out is gone as wished
-                warnings.filters.remove(_filter)  # type: ignore[attr-defined]
+                warnings.filters.remove(_FILTER)  # type: ignore[attr-defined]
 
 
 def _start_afresh() -> None:

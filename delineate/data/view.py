@@ -179,7 +179,7 @@ class RandomView(v2.Transform):
         places = params["places"]
         if isinstance(inpt, tv_tensors.Mask):
             fill = self.ignore_index if inpt.ndim == 2 else 0
-            cut = _cut_labels(plain, view, fill) if places is None else sample_labels(plain, *places, fill)
+            cut = _cut_labels(plain, view, fill) if places is None else sample_labels(plain, places[0], places[1], fill)
             return tv_tensors.wrap(cut, like=inpt)
         fills = channel_fill(self.fill, plain.shape[-3])
         if plain.is_floating_point():

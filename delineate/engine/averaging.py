@@ -20,12 +20,12 @@ class MovingAverage(WeightAveraging):
     def __init__(self, decay: float) -> None:
         @torch.no_grad()
         def average(averaged: list[Tensor], current: list[Tensor], number: Tensor) -> None:
-            steps = float(number)
-            share = 1.0 - min(decay, (1.0 + steps) / (10.0 + steps))
-            floats = [pair for pair in zip(averaged, current, strict=True) if pair[0].is_floating_point()]
-            torch._foreach_lerp_([a for a, _ in floats], [c for _, c in floats], share)
-            for kept, counter in zip(averaged, current, strict=True):
-                if not kept.is_floating_point():
-                    kept.copy_(counter)
+            # torch groups the tensors by dtype: all of one call are floats, or all are counters
+            if averaged[0].is_floating_point():
+                steps = float(number)
+                share = 1.0 - min(decay, (1.0 + steps) / (10.0 + steps))
+                torch._foreach_lerp_(averaged, current, share)
+            else:
+                torch._foreach_copy_(averaged, current)
 
         super().__init__(use_buffers=True, multi_avg_fn=average)

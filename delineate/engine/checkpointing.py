@@ -98,8 +98,9 @@ class RunCheckpoints(Checkpoint):
 
     # signals
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take note of signals rather than die of them."""
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock, and take note of signals rather than die of them (Lightning has set its own by now)."""
+        self._saved_at = time.monotonic()
         for number in (signal.SIGTERM, signal.SIGINT):
             try:
                 self._handlers[number] = signal.signal(number, self._take_note)
@@ -108,6 +109,13 @@ class RunCheckpoints(Checkpoint):
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Give the signal handlers back."""
+        self._give_signals_back()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Give the signal handlers back."""
+        self._give_signals_back()
+
+    def _give_signals_back(self) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers.clear()
@@ -122,10 +130,6 @@ class RunCheckpoints(Checkpoint):
         return bool(trainer.strategy.reduce_boolean_decision(noted, all=False)) if trainer.world_size > 1 else noted
 
     # when to save
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
-        self._saved_at = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -190,8 +194,8 @@ class RunCheckpoints(Checkpoint):
     def _stop(self, trainer: pl.Trainer) -> None:
         name = signal.Signals(self._signal).name if self._signal is not None else "a signal to another process"
         raise TrainingInterrupted(
-            f"training stopped by {name} at epoch {trainer.current_epoch}, step {trainer.global_step}; its state is saved. "
-            f"Continue with --resume {self.folder.parent}"
+            f"training stopped by {name} at epoch {trainer.current_epoch}, step {trainer.global_step}; its state is "
+            f"saved. Continue with --resume {self.folder.parent}"
         )
 
     def place(self, order: BatchOrder) -> BatchOrder:

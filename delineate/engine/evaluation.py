@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,6 @@ from delineate.engine.run import Run, write_json
 from delineate.errors import DataError
 from delineate.metrics.semantic import SemanticScores, semantic_scores
 from delineate.ops.confusion import confusion_matrix
-from delineate.postprocess.test_time_augmentation import TestTimeAugmentation
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,9 @@ class Evaluation:
         )
 
 
-def evaluate(predictor: Predictor | Run | str | Path, data: Dataset[Any] | str | Path, **options: Any) -> dict[str, Any]:
+def evaluate(
+    predictor: Predictor | Run | str | Path, data: Dataset[Any] | str | Path, **options: Any
+) -> dict[str, Any]:
     """Scores of a predictor on a data set as nested plain numbers; :func:`measure` says the options and keeps more.
 
     Returns:
@@ -118,10 +118,7 @@ def measure(
     taxonomy = predictor.taxonomy
     count, ignore = taxonomy.num_classes, data.taxonomy.ignore_index  # type: ignore[attr-defined]
     metric = SemanticScores(taxonomy.names, ignore_index=ignore, boundary=boundary)
-    infer = predictor.logits
-    augmentation = TestTimeAugmentation.parse(tta)
-    if augmentation:
-        infer = augmentation.around(infer)  # type: ignore[method-assign, assignment]
+    infer = predictor.inference(tta)
     images: list[ImageScore] = []
     total = len(data)  # type: ignore[arg-type]
     for batch in validation_batches(data, batch_size=batch_size, collate=SemanticCollate(ignore), workers=workers):
@@ -157,17 +154,3 @@ def predicted_labels(predictor: Predictor, data: Any, index: int) -> tuple[np.nd
     batch = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
     labels = predictor.logits(batch).argmax(1)[0].cpu().numpy()
     return image, target, labels
-
-
-def read_evaluation(path: str | Path) -> dict[str, Any]:
-    """The content of a ``metrics.json``; null becomes NaN."""
-
-    def undefined(values: Any) -> Any:
-        if isinstance(values, dict):
-            return {key: undefined(value) for key, value in values.items()}
-        if isinstance(values, list):
-            return [undefined(value) for value in values]
-        return float("nan") if values is None else values
-
-    restored: dict[str, Any] = undefined(json.loads(Path(path).read_text(encoding="utf-8")))
-    return restored

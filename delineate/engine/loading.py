@@ -15,7 +15,7 @@ from delineate.data.order import BatchOrder, SeededSamples
 
 
 def default_workers() -> int:
-    """Reading processes for training when the recipe leaves the choice: some on a GPU machine, one beside a busy CPU."""
+    """Reading processes for training when the recipe leaves the choice: fewer where the CPU also trains."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     return min(8, cores) if torch.cuda.is_available() else min(4, cores // 2)
 
@@ -78,6 +78,12 @@ class SegmentationData(pl.LightningDataModule):
             world_size=self.order.world_size,
             workers=min(self.workers, 1),
         )
+
+    def transfer_batch_to_device(
+        self, batch: SemanticBatch, device: torch.device, dataloader_idx: int
+    ) -> SemanticBatch:
+        """Move a batch; Lightning does not look into frozen dataclasses."""
+        return batch.to(device, non_blocking=True)
 
 
 def validation_batches(

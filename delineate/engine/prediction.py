@@ -36,7 +36,7 @@ def predict_files(
     overlays: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> WrittenPredictions:
-    """Predict image files and write, under ``out``, ``masks/*.png`` (ids), ``overlays/*.jpg`` and ``predictions.json`` (COCO).
+    """Predict image files; under ``out`` write ``masks/*.png`` (ids), ``overlays/*.jpg`` and ``predictions.json`` (COCO).
 
     A file that cannot be read is named in the result and the others go on.
 
@@ -44,7 +44,9 @@ def predict_files(
         predictor: a loaded one, or the run or weights to load.
         images: files, folders or globs.
         out: the folder to write to.
-        tile, overlap, tta: see :meth:`Predictor.predict`.
+        tile: work in squares of this many pixels, see :meth:`Predictor.predict`.
+        overlap: pixels that neighbouring tiles share.
+        tta: test-time augmentations, such as "flip,scale".
         overlays: whether to write pictures.
         progress: called with (images done, images in all).
     """

@@ -18,7 +18,7 @@ from delineate.engine.folding import folded
 from delineate.engine.precision import autocast_dtype, resolve_precision
 from delineate.engine.weights import ModelCard, load_weights
 from delineate.errors import DataError
-from delineate.postprocess.test_time_augmentation import TestTimeAugmentation
+from delineate.postprocess.test_time_augmentation import augmented, parse_views
 from delineate.postprocess.tiling import predict_tiled
 from delineate.structures.preprocessing import Preprocessing
 from delineate.structures.semantic_map import SemanticMap
@@ -68,8 +68,12 @@ class Predictor:
         scores: Tensor = outputs.logits.float()
         return scores
 
+    def inference(self, tta: str = "") -> Callable[[Tensor], Tensor]:
+        """:meth:`logits`, averaged over the views that ``tta`` names: "flip", "vflip", "scale", with commas."""
+        return augmented(self.logits, parse_views(tta)) if tta.strip() else self.logits
+
     def predict(
-        self, image: Picture, *, tile: int | None = None, overlap: int = 64, tta: str | Iterable[str] = (), name: str = ""
+        self, image: Picture, *, tile: int | None = None, overlap: int = 64, tta: str = "", name: str = ""
     ) -> SemanticMap:
         """The label and its probability at every pixel of one picture.
 
@@ -77,7 +81,7 @@ class Predictor:
             image: a file, a PIL image, an ``(H, W, C)`` uint8 array or a ``(C, H, W)`` uint8 tensor.
             tile: work through the picture in squares of this many pixels, in bounded memory.
             overlap: pixels that neighbouring tiles share; their logits are blended.
-            tta: test-time augmentations to average over: "flip", "scale", or both.
+            tta: test-time augmentations to average over, such as "flip,scale".
             name: what the result is called; the file's stem when left out.
 
         Raises:
@@ -85,16 +89,13 @@ class Predictor:
             ArgumentError: when a tile is not larger than its overlap, or an array has another shape.
         """
         pixels = self._pixels(image, large=tile is not None)
-        infer: Callable[[Tensor], Tensor] = self.logits
-        augmentation = TestTimeAugmentation.parse(tta)
-        if augmentation:
-            infer = augmentation.around(infer)
+        infer = self.inference(tta)
         if tile is None:
             labels, scores = _decide(infer(_batch(pixels)))
         else:
-            labels, scores = predict_tiled(
-                pixels, infer, num_classes=self.taxonomy.num_classes, tile=tile, overlap=overlap
-            )
+            classes = self.taxonomy.num_classes
+            tiled = predict_tiled(pixels, infer, num_classes=classes, tile=tile, overlap=overlap, batch_size=1)
+            labels, scores = tiled.labels, tiled.scores
         shown = pixels if pixels.shape[-1] == 3 else np.repeat(pixels[..., :1], 3, axis=-1)
         name = name or (Path(image).stem if isinstance(image, str | Path) else "")
         return SemanticMap(labels=labels, taxonomy=self.taxonomy, image=shown, scores=scores, name=name)
@@ -163,6 +164,8 @@ def image_files(patterns: Iterable[str | Path]) -> list[Path]:
             relative = str(path.relative_to(path.anchor)) if path.is_absolute() else str(path)
             files = sorted(f for f in anchor.glob(relative) if f.is_file()) if relative else []
         if not files:
-            raise DataError(f"image must name a file, a folder with images or a glob; got '{pattern}', which holds none.")
+            raise DataError(
+                f"image must name a file, a folder with images or a glob; got '{pattern}', which holds none."
+            )
         found.update(dict.fromkeys(files))
     return list(found)

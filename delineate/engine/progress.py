@@ -104,7 +104,9 @@ class RunProgress(ProgressBar):
         epoch = f"epoch {trainer.current_epoch + 1:>{len(str(self.epochs))}}/{self.epochs}"
         seconds = time.monotonic() - self._epoch_started
         console = self._progress.console if self._progress is not None else self.console
-        console.print(f"{epoch}  loss {loss:.4f}  {self._score()}{best}  {self._speed()}  {seconds:.0f} s", highlight=False)
+        console.print(
+            f"{epoch}  loss {loss:.4f}  {self._score()}{best}  {self._speed()}  {seconds:.0f} s", highlight=False
+        )
 
     def _score(self) -> str:
         return f"mIoU {self._miou:.4f}" if self._miou is not None else "mIoU n/a"

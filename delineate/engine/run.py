@@ -83,6 +83,33 @@ class Run:
         """The content of ``environment.json``, or an empty dict where there is none."""
         return json.loads(self.environment.read_text(encoding="utf-8")) if self.environment.is_file() else {}
 
+    def read_metrics(self) -> dict[str, Any]:
+        """The scores in ``metrics.json``; what is undefined is NaN.
+
+        Raises:
+            RunError: when the run was not evaluated.
+        """
+        if not self.metrics.is_file():
+            raise RunError(
+                f"run must be evaluated; got '{self.path}' without metrics.json. Run: delineate evaluate {self.path}"
+            )
+        restored: dict[str, Any] = _with_nan(json.loads(self.metrics.read_text(encoding="utf-8")))
+        return restored
+
+    def read_curves(self) -> dict[str, list[tuple[float, float]]]:
+        """The learning curves: name to (epoch, value) points; an epoch without a value has no point."""
+        if not self.curves.is_file():
+            return {}
+        header, *rows = self.curves.read_text(encoding="utf-8").splitlines()
+        names = header.split(",")
+        curves: dict[str, list[tuple[float, float]]] = {name: [] for name in names[2:]}
+        for row in rows:
+            cells = row.split(",")
+            for name, cell in zip(names[2:], cells[2:], strict=True):
+                if cell:
+                    curves[name].append((float(cells[0]) + 1, float(cell)))
+        return curves
+
 
 def open_run(path: str | Path) -> Run:
     """The run in an existing folder.
@@ -161,6 +188,14 @@ def _without_nan(values: Any) -> Any:
     return values
 
 
+def _with_nan(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {key: _with_nan(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [_with_nan(value) for value in values]
+    return float("nan") if values is None else values
+
+
 def _version(name: str) -> str | None:
     try:
         return metadata.version(name)
@@ -180,7 +215,12 @@ def _processor() -> str:
 def _revision() -> str | None:
     try:
         answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False, cwd=Path(__file__).parent
+            ["git", "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+            cwd=Path(__file__).parent,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

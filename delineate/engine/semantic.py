@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from delineate.data.batches import SemanticBatch
+from delineate.data.order import sample_seed
 from delineate.engine.optimization import create_optimizer, schedule_factor
 from delineate.engine.recipe import Recipe
 from delineate.engine.synchronisation import mean_over_processes
@@ -58,6 +59,7 @@ class SemanticSegmentation(pl.LightningModule):
         self.scores = SemanticScores(class_names, ignore_index=ignore_index)
         self.val_loss = MeanMetric()
         self.train_loss = MeanMetric()
+        self.train_loss.persistent(True)  # an epoch resumed in its middle reports the loss of the whole epoch
         self.memory_format = torch.channels_last if recipe.trainer.channels_last else torch.contiguous_format
 
     def forward(self, images: Tensor) -> SemanticOutputs:
@@ -74,13 +76,18 @@ class SemanticSegmentation(pl.LightningModule):
             files = ", ".join(self.file_of(index) for index in batch.indices)
             parts = ", ".join(f"{name} {value.item():g}" for name, value in named.items())
             raise NonFiniteLossError(
-                f"loss must stay finite; got {parts} at epoch {self.current_epoch}, step {self.global_step}, for {files}. "
-                "The last good checkpoint is kept; a lower optimizer.lr or a gradient_clip often helps."
+                f"loss must stay finite; got {parts} at epoch {self.current_epoch}, step {self.global_step}, for "
+                f"{files}. The last good checkpoint is kept; a lower optimizer.lr or a gradient_clip often helps."
             )
         self.train_loss.update(loss.detach())
         for name, value in named.items():
             self.log(f"train/{name}", value.detach(), on_step=True, on_epoch=False)
         return loss
+
+    def on_train_batch_start(self, batch: SemanticBatch, batch_idx: int) -> None:
+        """Make dropout a pure function of (seed, epoch, batch), wherever a run was interrupted."""
+        place = batch_idx * self.trainer.world_size + self.trainer.global_rank
+        torch.manual_seed(sample_seed(self.recipe.trainer.seed, self.current_epoch, -2 - place))
 
     def on_train_epoch_start(self) -> None:
         """Begin the epoch's mean loss anew."""
@@ -108,7 +115,3 @@ class SemanticSegmentation(pl.LightningModule):
         factor = schedule_factor(self.recipe.schedule, self.total_steps)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def transfer_batch_to_device(self, batch: SemanticBatch, device: torch.device, dataloader_idx: int) -> SemanticBatch:
-        """Move a batch; Lightning does not look into frozen dataclasses."""
-        return batch.to(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""What several processes must agree on so that they compute what one process would: sums, means and batch statistics."""
+"""What processes must agree on to compute what one process would: sums, means and batch statistics."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def mean_over_processes(value: Tensor) -> Tensor:
 class SynchronisedBatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation over the batches of all processes, on any device.
 
-    Same parameters and buffers as ``BatchNorm2d``, so weights pass both ways. torch's own SyncBatchNorm runs on GPUs only.
+    Same parameters and buffers as ``BatchNorm2d``, so weights pass both ways. torch's SyncBatchNorm runs on GPUs only.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -95,8 +95,10 @@ class _SynchronisedBatchNormAct2d(SynchronisedBatchNorm2d):
     """timm's normalisation with its activation behind it."""
 
     def forward(self, input: Tensor) -> Tensor:
-        normalised = super().forward(input) if self.training else batch_norm(
-            input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+        normalised = (
+            super().forward(input)
+            if self.training
+            else batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         )
         activated: Tensor = self.act(self.drop(normalised))  # type: ignore[operator]
         return activated

@@ -7,7 +7,8 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,17 @@ from delineate.data.augmentation import Augmentation, train_transform
 from delineate.data.caching import cached
 from delineate.data.opening import open_dataset
 from delineate.data.order import BatchOrder, sample_seed
-from delineate.data.statistics import class_weights
 from delineate.engine.averaging import MovingAverage
 from delineate.engine.checkpointing import RunCheckpoints, WholeCheckpointIO, read_checkpoint
 from delineate.engine.loading import SegmentationData, default_workers
 from delineate.engine.precision import PRECISIONS, resolve_precision
 from delineate.engine.progress import RunProgress
-from delineate.engine.recipe import Recipe, build_recipe, read_recipe
+from delineate.engine.recipe import DataRecipe, Recipe, build_recipe, read_recipe
 from delineate.engine.run import Run, environment_facts, new_run, open_run, write_json
 from delineate.engine.semantic import SemanticSegmentation
 from delineate.engine.synchronisation import synchronise_batch_norm
 from delineate.engine.weights import ModelCard, save_weights
-from delineate.errors import RecipeError, RunError
+from delineate.errors import RecipeError, RunError, UnknownNameError
 from delineate.losses.catalogue import create_losses
 from delineate.models.catalogue import MODELS, create_model
 from delineate.structures.preprocessing import Preprocessing
@@ -75,7 +75,9 @@ def train(
         run = open_run(resume)
         checked = build_recipe(read_recipe(run.recipe), [*settings, *([f"data.path={data}"] if data else [])])
         if not run.last_checkpoint.is_file():
-            raise RunError(f"resume must name a run with a checkpoint; got '{resume}', which stopped before its first one.")
+            raise RunError(
+                f"resume must name a run with a checkpoint; got '{resume}', which stopped before its first one."
+            )
     else:
         checked = build_recipe(_plain(recipe), settings)
         if data is not None:
@@ -118,20 +120,9 @@ class _Session:
         self.precision = resolve_precision(recipe.trainer.precision, cuda=self.cuda)
 
         read = recipe.data
-        self.train_set = open_dataset(
-            read.path, split=read.train_split, format=read.format, on_error=read.on_error, channels=read.channels
-        )
+        self.train_set = self._open(recipe.data.train_split)
         self.taxonomy = self.train_set.taxonomy
-        self.val_set = None
-        if read.val_split in self.train_set.splits:
-            self.val_set = open_dataset(
-                read.path, split=read.val_split, format=read.format, on_error=read.on_error, channels=read.channels
-            )
-        elif read.val_split != DEFAULT_VAL:
-            raise RecipeError(
-                f"data.val_split must be a split of the data; got '{read.val_split}'. "
-                f"Known: {', '.join(self.train_set.splits)}."
-            )
+        self.val_set = self._validation()
         self.order = BatchOrder(
             len(self.train_set),
             batch_size=read.batch_size,
@@ -154,6 +145,19 @@ class _Session:
             precision=self.precision,
         )
         self.losses = create_losses(self._losses(), ignore_index=self.taxonomy.ignore_index)
+
+    def _open(self, split: str) -> Any:
+        read = self.recipe.data
+        return open_dataset(read.path, split=split, format=read.format, on_error=read.on_error, channels=read.channels)
+
+    def _validation(self) -> Any | None:
+        """The validation split; None when the data has none and the recipe did not ask for one by name."""
+        try:
+            return self._open(self.recipe.data.val_split)
+        except UnknownNameError as error:
+            if self.recipe.data.val_split != DataRecipe().val_split:
+                raise RecipeError(f"data.val_split: {error}") from None
+            return None
 
     def _losses(self) -> list[dict[str, Any]]:
         """The recipe's losses with named class weights counted on the training split."""
@@ -213,15 +217,26 @@ class _Session:
         if self.rank == 0:
             recipe.write(run.recipe)
             self._note_start(run, resume=resume)
-        trainer = pl.Trainer(
+        started = time.monotonic()
+        with _quiet_lightning(), torch.random.fork_rng():
+            trainer = self._trainer(run, callbacks, progress=progress)
+            trainer.fit(module, data, ckpt_path=run.last_checkpoint if resume else None, weights_only=True)
+        if trainer.is_global_zero:
+            self._write_weights(run)
+            self._note_end(run, seconds=time.monotonic() - started, epochs=trainer.current_epoch)
+        return run
+
+    def _trainer(self, run: Run, callbacks: list[Callback], *, progress: bool) -> pl.Trainer:
+        recipe = self.recipe.trainer
+        return pl.Trainer(
             accelerator="gpu" if self.cuda else "cpu",
             devices=self.devices,
             strategy="ddp" if self.devices > 1 else "auto",
             precision=PRECISIONS[self.precision],  # type: ignore[arg-type]
-            max_epochs=trainer_recipe.max_epochs,
-            accumulate_grad_batches=trainer_recipe.accumulate,
-            gradient_clip_val=trainer_recipe.gradient_clip,
-            check_val_every_n_epoch=trainer_recipe.validate_every,
+            max_epochs=recipe.max_epochs,
+            accumulate_grad_batches=recipe.accumulate,
+            gradient_clip_val=recipe.gradient_clip,
+            check_val_every_n_epoch=recipe.validate_every,
             limit_val_batches=1.0 if self.val_set is not None else 0,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
@@ -232,13 +247,6 @@ class _Session:
             callbacks=callbacks,
             plugins=[WholeCheckpointIO()],
         )
-        started = time.monotonic()
-        with _quiet_lightning():
-            trainer.fit(module, data, ckpt_path=run.last_checkpoint if resume else None, weights_only=True)
-        if trainer.is_global_zero:
-            self._write_weights(run)
-            self._note_end(run, seconds=time.monotonic() - started, epochs=trainer.current_epoch)
-        return run
 
     def _write_weights(self, run: Run) -> None:
         """The best checkpoint's averaged weights (the last one's where nothing was validated) as safetensors."""
@@ -268,23 +276,29 @@ class _Session:
         write_json(run.environment, {"sessions": sessions})
 
 
-DEFAULT_VAL = "val"
+# what Lightning says about choices that are made here on purpose
+_EXPECTED = (
+    r".*does not have many workers.*",
+    r".*ended before the epoch ended.*",
+    r".*Checkpoint directory .* exists.*",
+    r".*isinstance\(treespec, LeafSpec\).*",
+    r".*Detected call of `lr_scheduler.step\(\)` before.*",
+)
 
 
-class _quiet_lightning:  # noqa: N801  (used as a statement)
-    """Keep Lightning's start-up notes out of the way; its errors pass."""
-
-    def __enter__(self) -> None:
-        self._logger = logging.getLogger("lightning.pytorch")
-        self._level = self._logger.level
-        self._logger.setLevel(logging.ERROR)
-        self._warnings = warnings.catch_warnings()
-        self._warnings.__enter__()
-        for text in (".*does not have many workers.*", ".*num_workers.*", ".*is smaller than the logging interval.*",
-                     ".*ended before the epoch ended.*", ".*Checkpoint directory.*", ".*lr_scheduler.step.*",
-                     ".*You defined a `validation_step`.*"):
-            warnings.filterwarnings("ignore", message=text)
-
-    def __exit__(self, *error: object) -> None:
-        self._warnings.__exit__(*error)
-        self._logger.setLevel(self._level)
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's notes on choices made here on purpose out of the way; other warnings and errors pass."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    loggers += [logging.getLogger("lightning.pytorch.utilities.rank_zero")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for text in _EXPECTED:
+                warnings.filterwarnings("ignore", message=text)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -102,7 +102,9 @@ def load_weights(path: str | Path) -> tuple[nn.Module, ModelCard]:
     if path.is_dir():
         path = path / "model.safetensors"
     if not path.is_file():
-        raise RunError(f"weights must be a .safetensors file or a finished run folder; got '{path}', which is not there.")
+        raise RunError(
+            f"weights must be a .safetensors file or a finished run folder; got '{path}', which is not there."
+        )
     card = read_card(path)
     try:
         with torch.device("meta"):

@@ -69,7 +69,7 @@ def _from_text(text, counts):  # type: ignore[no-untyped-def] # noqa: ANN001, AN
         while more:
             if place == text.size or shift > 55:
                 return -1
-            part = np.int64(text[place]) - _NEW
+            part = int(text[place]) - _NEW
             if part < 0 or part > 63:
                 return -1
             value |= (part & 31) << shift
@@ -206,13 +206,13 @@ def counts_area(counts: np.ndarray) -> int:
 
 
 def counts_text(counts: np.ndarray) -> bytes:
-    """The compressed text of run lengths: six-bit characters, each run after the third as its change to the one before last."""
+    """The compressed text of run lengths, from the fourth on as their change since the last but one."""
     text = np.empty(counts.size * 9, np.uint8)
     return text[: _to_text(counts, text)].tobytes()
 
 
 def text_counts(text: bytes) -> np.ndarray | None:
-    """The run lengths (int64) of a compressed text; None when it is not one (a foreign character, cut off, negative)."""
+    """The run lengths (int64) of a compressed text; None when it is not one: cut off, negative, a foreign character."""
     counts = np.empty(len(text), np.int64)
     runs = _from_text(np.frombuffer(text, np.uint8), counts)
     return None if runs < 0 else counts[:runs]
@@ -223,7 +223,8 @@ def polygon_counts(corners: np.ndarray, height: int, width: int) -> np.ndarray:
 
     Args:
         corners: ``(N, 2)`` float64 x, y, finite; the last corner joins the first.
-        height, width: of the mask; what lies outside is cut off.
+        height: of the mask; what lies outside is cut off.
+        width: of the mask.
     """
     points = np.empty(4 * (height + width) + 4 * len(corners), np.int64)
     found = _boundary(corners, height, width, points)

@@ -24,6 +24,7 @@ from delineate.checks import require
 from delineate.kernels.confusion import confusion_counts
 from delineate.kernels.threads import run_pieces
 from delineate.metrics.boundary import boundary_f1
+from delineate.ops.confusion import host_labels
 
 
 def semantic_scores(
@@ -103,18 +104,14 @@ class SemanticScores(Metric):
     Counts add up, so the result does not depend on how images are grouped into batches or spread over processes.
 
     Args:
-        num_classes: number of classes, the background included where there is one.
+        class_names: one name a class, in label order, the background included where there is one.
         ignore_index: target label that does not count.
-        class_names: one name a class; "class 0" and so on when left out.
         boundary: also score the boundaries (:func:`~delineate.metrics.boundary.boundary_f1`), which costs more.
         boundary_tolerance: in pixels; 0.75 % of each image's diagonal when None.
         options: torchmetrics' own (``sync_on_compute`` ...).
 
-    Raises:
-        ArgumentError: on a number of names that differs from ``num_classes``.
-
     Example:
-        >>> scores = SemanticScores(2)
+        >>> scores = SemanticScores(("road", "tree"))
         >>> scores.update(torch.tensor([[[0, 1, 1]]]), torch.tensor([[[0, 1, 255]]]))
         >>> scores.compute()["miou"]
         1.0
@@ -131,25 +128,18 @@ class SemanticScores(Metric):
 
     def __init__(
         self,
-        num_classes: int,
+        class_names: Sequence[str],
         *,
         ignore_index: int = 255,
-        class_names: Sequence[str] | None = None,
         boundary: bool = False,
         boundary_tolerance: float | int | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        require(num_classes > 0, "num_classes", "be at least 1", num_classes)
-        require(
-            class_names is None or len(class_names) == num_classes,
-            "class_names",
-            f"name the {num_classes} classes",
-            class_names and len(class_names),
-        )
-        self.num_classes = num_classes
+        self.class_names = tuple(class_names)
+        self.num_classes = num_classes = len(self.class_names)
+        require(num_classes > 0, "class_names", "name at least one class", "none")
         self.ignore_index = ignore_index
-        self.class_names = None if class_names is None else tuple(class_names)
         self.boundary = boundary
         self.boundary_tolerance = boundary_tolerance
         self.add_state("confusion", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
@@ -168,20 +158,11 @@ class SemanticScores(Metric):
         Raises:
             ArgumentError: on shapes that differ or labels that are not integers.
         """
-        require(
-            prediction.ndim == 3 and prediction.shape == target.shape,
-            "prediction",
-            f"be labels (B, H, W) of the target's shape {tuple(target.shape)}",
-            tuple(prediction.shape),
-            "Pass logits.argmax(dim=1) rather than logits." if prediction.ndim == 4 else "",
-        )
-        for name, labels in (("prediction", prediction), ("target", target)):
-            whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
-            require(whole, name, "hold integer labels", labels.dtype)
-        predicted, truth = self._array(prediction), self._array(target)
+        predicted, truth = host_labels(prediction, target, num_classes=self.num_classes, ignore_index=self.ignore_index)
         counts, invalid = confusion_counts(truth, predicted, self.num_classes, self.ignore_index)
-        self.confusion += torch.from_numpy(counts).to(self.confusion.device)
-        self.invalid += invalid
+        # not in place: a state that was reset under inference_mode may not be changed outside it
+        self.confusion = self.confusion + torch.from_numpy(counts).to(self.confusion.device)
+        self.invalid = self.invalid + invalid
         if self.boundary and len(truth):
             scores = np.stack(
                 run_pieces(
@@ -196,8 +177,9 @@ class SemanticScores(Metric):
                 )
             )
             device = self.boundary_sum.device
-            self.boundary_sum += torch.from_numpy(np.nansum(scores, axis=0)).to(device)
-            self.boundary_images += torch.from_numpy((~np.isnan(scores)).sum(axis=0)).to(device)
+            self.boundary_sum = self.boundary_sum + torch.from_numpy(np.nansum(scores, axis=0)).to(device)
+            defined = (~np.isnan(scores)).sum(axis=0)
+            self.boundary_images = self.boundary_images + torch.from_numpy(defined).to(device)
 
     def compute(self) -> dict[str, Any]:
         """:func:`semantic_scores` of everything counted, and ``invalid_predictions``.
@@ -214,11 +196,3 @@ class SemanticScores(Metric):
             for values, score in zip(scores["per_class"].values(), per_class, strict=True):
                 values["boundary_f1"] = float(score)
         return scores
-
-    def _array(self, labels: Tensor) -> np.ndarray:
-        """Labels in host memory; narrowed to bytes first where they have to cross from a device."""
-        labels = labels.detach()
-        if labels.device.type != "cpu" and self.num_classes <= 255 and labels.dtype != torch.uint8:
-            outside = (labels < 0) | (labels >= self.num_classes) | (labels == self.ignore_index)
-            labels = labels.masked_fill(outside, 255).to(torch.uint8)
-        return labels.cpu().numpy()

@@ -7,13 +7,16 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from delineate.checks import require
 from delineate.errors import ArgumentError
 from delineate.registry import Registry, nearest_name, unknown_name
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+else:
+    Module = Any  # torch takes seconds to import, and a list of names needs none of it
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,11 @@ class ModelEntry:
     summary: str
     encoder: str | None = None
 
-    def load(self) -> Callable[..., nn.Module]:
+    def load(self) -> Callable[..., Module]:
         """The factory function itself."""
         module, function = self.factory.split(":")
-        loaded: Callable[..., nn.Module] = getattr(importlib.import_module(module), function)
+        loaded: Callable[..., Module] = getattr(importlib.import_module(module), function)
         return loaded
-
-    def options(self) -> dict[str, Any]:
-        """The options the factory takes besides ``num_classes``, each with its default."""
-        parameters = inspect.signature(self.load()).parameters.values()
-        return {option.name: option.default for option in parameters if option.name != "num_classes"}
 
 
 _FCN = "Long, Shelhamer, Darrell: Fully Convolutional Networks for Semantic Segmentation, CVPR"
@@ -164,7 +162,7 @@ def _matches(entry: ModelEntry, search: str) -> bool:
     return any(search in text.casefold() for text in (entry.name, entry.paper, entry.summary))
 
 
-def create_model(name: str, *, num_classes: int, **options: Any) -> nn.Module:
+def create_model(name: str, *, num_classes: int, **options: Any) -> Module:
     """A new model with random weights, unless its options ask for pretrained ones.
 
     Args:
@@ -183,10 +181,43 @@ def create_model(name: str, *, num_classes: int, **options: Any) -> nn.Module:
     """
     entry = MODELS[name]
     require(isinstance(num_classes, int) and num_classes >= 1, "num_classes", "be a whole number above 0", num_classes)
-    known = entry.options()
+    known = model_options(name)
     for option in options:
         if option not in known:
             near = nearest_name(option, known)
             hint = f"Did you mean '{near}'?" if near else f"It takes: {', '.join(known)}."
             raise ArgumentError(f"options must be ones that '{name}' takes; got '{option}'. {hint}")
     return entry.load()(num_classes, **options)
+
+
+def model_options(name: str) -> dict[str, Any]:
+    """What a model takes besides ``num_classes``: each option with its default, in the factory's order.
+
+    Raises:
+        UnknownNameError: on a name that is not in the catalogue; says the nearest one.
+
+    Example:
+        >>> model_options("unet")["encoder"]
+        'resnet34'
+    """
+    parameters = inspect.signature(MODELS[name].load()).parameters.values()
+    return {option.name: option.default for option in parameters if option.name != "num_classes"}
+
+
+def parameter_count(name: str, *, num_classes: int = 21, **options: Any) -> int:
+    """How many parameters a model has, fixed ones included and batch statistics not; no memory is allocated for them.
+
+    Args:
+        name: one of :func:`list_models`.
+        num_classes: classes to tell apart, the background included.
+        options: as in :func:`create_model`.
+
+    Example:
+        >>> parameter_count("fcn32s")
+        136152917
+    """
+    import torch
+
+    with torch.device("meta"):
+        model = create_model(name, num_classes=num_classes, **options)
+    return sum(parameter.numel() for parameter in model.parameters())

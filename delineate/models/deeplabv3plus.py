@@ -150,7 +150,5 @@ def deeplabv3plus(
         stride=LOW_LEVEL_STRIDE,
         align_corners=smp,
     )
-    head = SegmentationHead(
-        decoder_channels, num_classes, kernel_size=1, scale=LOW_LEVEL_STRIDE, align_corners=smp
-    )
+    head = SegmentationHead(decoder_channels, num_classes, kernel_size=1, scale=LOW_LEVEL_STRIDE, align_corners=smp)
     return EncoderDecoder(backbone, decoder, head)

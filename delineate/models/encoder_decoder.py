@@ -50,8 +50,8 @@ class SegmentationHead(nn.Module):
 class EncoderDecoder(nn.Module):
     """Any encoder, any decoder that takes its features, and a head.
 
-    An input of any size, 1 x 1 included, is padded with its border pixels to a multiple of the encoder's stride, and the
-    logits are cropped back.
+    An input of any size, 1 x 1 included, is padded with its border pixels to a multiple of the encoder's stride, and
+    the logits are cropped back.
 
     Args:
         encoder: images to features, finest first.

@@ -2,8 +2,8 @@
 
 Source: Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", MICCAI 2015.
 Differs: the contracting path is any encoder; convolutions are padded, with batch norm; upsampling is by nearest
-neighbour, without the 2x2 up-convolution. These are the choices of segmentation_models.pytorch, with which outputs agree
-under equal weights. The network of the paper is ``unet_original``.
+neighbour, without the 2x2 up-convolution. These are the choices of segmentation_models.pytorch, with which outputs
+agree under equal weights. The network of the paper is ``unet_original``.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def unet(
         output_stride: of the encoder's coarsest feature: 32, or 16 or 8 by dilation.
         decoder_channels: width of each block, coarsest first. A shorter list stops at a coarser resolution and leaves
             the rest to bilinear interpolation of the logits: (256, 128, 64) with a ResNet ends at stride 4 and is
-            several times faster than the default. Where the list is longer than a narrow encoder has room for
+            about twice as fast as the default. Where the list is longer than a narrow encoder has room for
             (ConvNeXt's finest feature is at stride 4; it takes five as well), the last blocks have no skip.
         finest_skip: encoder features of a finer stride are not joined; 2 spares VGG's at full resolution.
         centre: whether two 3x3 convolutions of the encoder's width come first, as in the paper's deepest level; for
@@ -152,7 +152,5 @@ def unet(
         24439269
     """
     backbone = create_encoder(encoder, in_channels=in_channels, output_stride=output_stride, pretrained=pretrained)
-    decoder = UNetDecoder(
-        backbone.channels, backbone.strides, decoder_channels, finest_skip=finest_skip, centre=centre
-    )
+    decoder = UNetDecoder(backbone.channels, backbone.strides, decoder_channels, finest_skip=finest_skip, centre=centre)
     return EncoderDecoder(backbone, decoder, SegmentationHead(decoder.channels, num_classes, scale=decoder.stride))

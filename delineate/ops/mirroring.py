@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
+Length = int | torch.SymInt  # the second while a model is exported with dynamic size
 
-def mirrored_positions(length: int, before: int, after: int, *, device: torch.device | None = None) -> Int64[Tensor, " L"]:
+
+def mirrored_positions(
+    length: Length, before: Length, after: Length, *, device: torch.device | None = None
+) -> Int64[Tensor, " L"]:
     """Which of ``length`` pixels a mirror shows at each of the positions ``-before .. length + after - 1``.
 
     Args:
@@ -21,16 +27,19 @@ def mirrored_positions(length: int, before: int, after: int, *, device: torch.de
         [1, 2, 1, 0, 1, 2, 1, 0, 1, 2]
     """
     # 0 1 2 1 | 0 1 2 1 | ...; "1 // length" makes the period of a single pixel 1, and stays symbolic for export
-    period = 2 * length - 2 + 1 // length
-    position = (torch.arange(before + length + after, device=device) - before) % period
+    period: Any = 2 * length - 2 + 1 // length
+    position = torch.arange(before + length + after, device=device) - before
+    position = position - position // period * period  # a remainder with a symbolic divisor has no ONNX form
     return torch.minimum(position, period - position)
 
 
-def mirror_pad(images: Shaped[Tensor, "B C H W"], padding: tuple[int, int, int, int]) -> Shaped[Tensor, "B C PH PW"]:
-    """The images continued beyond their borders by mirroring, again and again where the image is smaller than the border.
+def mirror_pad(
+    images: Shaped[Tensor, "B C H W"], padding: tuple[Length, Length, Length, Length]
+) -> Shaped[Tensor, "B C PH PW"]:
+    """The images continued beyond their borders by mirroring, again and again where they are smaller than the border.
 
     Source: Ronneberger et al., "U-Net", MICCAI 2015, figure 2.
-    Differs: ``torch.nn.functional.pad(mode="reflect")`` gives the same values, for borders narrower than the image only.
+    Differs: ``torch.nn.functional.pad(mode="reflect")`` gives the same values, but for narrower borders than the image.
 
     Args:
         images: at least 1 x 1 pixels.

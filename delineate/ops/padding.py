@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from jaxtyping import Shaped
 from torch import Tensor
 from torch.nn import functional as F
@@ -38,7 +41,7 @@ def pad_to_multiple(
 
 
 def crop_to_size(
-    images: Shaped[Tensor, "B C H W"], size: tuple[int, int], *, offset: tuple[int, int] = (0, 0)
+    images: Shaped[Tensor, "B C H W"], size: torch.Size | Sequence[int], *, offset: Sequence[int] = (0, 0)
 ) -> Shaped[Tensor, "B C h w"]:
     """The ``size`` pixels of the images that start at ``offset``: a view, not a copy.
 
@@ -52,4 +55,5 @@ def crop_to_size(
         >>> crop_to_size(torch.arange(6.0).view(1, 1, 2, 3), (1, 2), offset=(1, 1)).flatten().tolist()
         [4.0, 5.0]
     """
-    return images[..., offset[0] : offset[0] + size[0], offset[1] : offset[1] + size[1]]
+    # not a slice: its size would be a minimum, and an exported graph could not tell that it is the input's
+    return images.narrow(-2, offset[0], size[0]).narrow(-1, offset[1], size[1])

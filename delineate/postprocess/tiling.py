@@ -115,8 +115,8 @@ class _Canvas:
         top, left = self.tops[row], self.lefts[column]
         rows = self._settled(self.tops, row, 0)
         columns = self._settled(self.lefts, column, 1)
-        down, across = (weights.to(logits.device) for weights in self.weights)
-        block = logits.float() * down[row][:, None] * across[column]
+        share = torch.outer(self.weights[0][row], self.weights[1][column]).to(logits.device)
+        block = logits.float() * share
         if self.beside is not None and column > 0:
             block[:, :, : self.beside.shape[2]] += self.beside
         self.beside = block[:, :, columns:].clone()

@@ -114,6 +114,7 @@ class ReportContent:
         ignore_index: target label that does not count.
         background: label that overlays leave untinted, if there is one.
         curves: name to (epoch or step, value) pairs; "train/loss" and "val/loss" share a drawing.
+        curve_unit: what the first numbers of those pairs count.
         examples: in the order in which each group shows them.
         data_facts: of the data, (name, value).
         environment: versions and hardware, (name, value).
@@ -129,6 +130,7 @@ class ReportContent:
     ignore_index: int = 255
     background: int | None = None
     curves: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    curve_unit: str = "epoch"
     examples: Sequence[Example] = ()
     data_facts: Sequence[Fact] = ()
     environment: Sequence[Fact] = ()
@@ -171,16 +173,15 @@ def render_report(content: ReportContent) -> str:
         lstrip_blocks=True,
     )
     templates.filters |= {"score": _score, "thousands": _thousands, "share": _share}
+    classes = _class_rows(content)
     style, script = (Markup(templates.get_template(name).render()) for name in ("style.css", "page.js"))
     return templates.get_template("report.html").render(
         content=content,
         style=style,
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
-        headlines=[
-            (name, content.scores[key], meaning) for key, name, meaning in _HEADLINES if key in content.scores
-        ],
-        classes=_class_rows(content),
+        headlines=[(name, content.scores[key], meaning) for key, name, meaning in _HEADLINES if key in content.scores],
+        classes=classes,
         columns=[column for column in _COLUMNS if _any_class_has(content, column[0])],
         matrix=_matrix(content),
         pairs=confused_pairs(content.scores["confusion"]),
@@ -193,7 +194,7 @@ def render_report(content: ReportContent) -> str:
         ],
         legend=_legend(content),
         skipped=list(content.skipped[:_MOST_LISTED]),
-        absent=any(_undefined(row["values"].get("iou")) for row in _class_rows(content)),
+        undefined=any(_undefined(score) for row in classes for score in row["values"].values()),
     )
 
 

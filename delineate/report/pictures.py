@@ -54,9 +54,11 @@ def label_overlay(
     colours: Sequence[Colour],
     *,
     background: int | None = None,
-    alpha: float = 0.55,
+    alpha: float = 0.6,
 ) -> Picture:
-    """The image tinted with the colour of each pixel's class, regions outlined.
+    """The image in grey, tinted with the colour of each pixel's class, regions outlined.
+
+    Grey, because a tint over colours is a third colour that no legend explains.
 
     Args:
         image: RGB.
@@ -74,7 +76,7 @@ def label_overlay(
     opacity = strength[index]
     outline = _outlines(labels) & (opacity > 0)
     opacity[outline] = 1
-    return _blend(image.astype(np.float32), palette[index], opacity)
+    return _blend(_grey(image), palette[index], opacity)
 
 
 def error_map(image: Picture, target: Labels, prediction: Labels, *, ignore_index: int = 255) -> Picture:
@@ -91,8 +93,7 @@ def error_map(image: Picture, target: Labels, prediction: Labels, *, ignore_inde
         >>> error_map(image, np.array([[0, 0, 255]]), np.array([[0, 1, 1]]))[0].tolist()
         [[140, 140, 140], [205, 74, 67], [128, 128, 128]]
     """
-    grey = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    pale = (140 + grey * 0.41)[:, :, None].repeat(3, axis=2)
+    pale = 140 + _grey(image) * 0.41
     ignored = target == ignore_index
     wrong = (target != prediction) & ~ignored
     picture = _blend(pale, np.broadcast_to(_WRONG, pale.shape), np.where(wrong, 0.75, 0))
@@ -114,11 +115,20 @@ def _fitting(size: tuple[int, ...], longest: int) -> tuple[int, int]:
 
 
 def _outlines(labels: Labels) -> NDArray[np.bool_]:
-    """Pixels whose right or lower neighbour has another label."""
+    """Pixels with a direct neighbour of another label."""
+    across, down = labels[:, :-1] != labels[:, 1:], labels[:-1] != labels[1:]
     edge = np.zeros(labels.shape, bool)
-    edge[:, :-1] |= labels[:, :-1] != labels[:, 1:]
-    edge[:-1] |= labels[:-1] != labels[1:]
+    edge[:, :-1] |= across
+    edge[:, 1:] |= across
+    edge[:-1] |= down
+    edge[1:] |= down
     return edge
+
+
+def _grey(image: Picture) -> NDArray[np.float32]:
+    """Luminance in all three channels."""
+    luminance = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    return luminance[:, :, None].repeat(3, axis=2)
 
 
 def _blend(under: NDArray[np.float32], over: NDArray[np.float32], opacity: NDArray[Any]) -> Picture:

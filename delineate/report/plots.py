@@ -20,12 +20,15 @@ LEFT, RIGHT, TOP, BOTTOM = 52.0, 14.0, 14.0, 30.0
 
 _SPLIT = re.compile(r"^(train|training|val|valid|validation|test)[/_. -](.+)$", re.IGNORECASE)
 
+_TONES = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
+
 
 @dataclass(frozen=True)
 class Line:
-    """One curve of a panel: its name, the SVG path, and where and what its last value is."""
+    """One curve of a panel: its name, the number of its colour, the SVG path, the points that answer to the mouse."""
 
     name: str
+    tone: int
     path: str
     dots: tuple[tuple[float, float, str], ...]
     last: str
@@ -79,16 +82,16 @@ def _panel(title: str, curves: Mapping[str, list[tuple[float, float]]]) -> Panel
         return round(HEIGHT - BOTTOM - (y - y_range[0]) / (y_range[1] - y_range[0]) * (HEIGHT - TOP - BOTTOM), 1)
 
     lines = []
-    for name, points in curves.items():
+    for number, (name, points) in enumerate(curves.items()):
         pieces, pen_down = [], False
         for x, y in points:
             if math.isfinite(y):
                 pieces.append(f"{'L' if pen_down else 'M'}{across(x)} {down(y)}")
             pen_down = math.isfinite(y)
         known = [(x, y) for x, y in points if math.isfinite(y)]
-        marked = known if len(known) <= 60 else known[-1:]
+        marked = known if len(known) <= 30 else known[-1:]
         dots = tuple((across(x), down(y), f"{name}: {y:.4g} at {x:g}") for x, y in marked)
-        lines.append(Line(name, " ".join(pieces), dots, f"{known[-1][1]:.3g}"))
+        lines.append(Line(name, _TONES.get(name.lower(), number % 6), " ".join(pieces), dots, f"{known[-1][1]:.3g}"))
     return Panel(
         title=title,
         lines=tuple(lines),

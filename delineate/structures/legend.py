@@ -30,8 +30,8 @@ def with_legend(picture: Image.Image, entries: Sequence[tuple[Colour, str, float
         return picture
     left_out = len(entries) - _MOST_ENTRIES
     if left_out > 0:
-        smallest = sorted(share for _, _, share in entries)[left_out]
-        entries = [entry for entry in entries if entry[2] >= smallest][:_MOST_ENTRIES]
+        ranked = sorted(range(len(entries)), key=lambda place: -entries[place][2])
+        entries = [entries[place] for place in sorted(ranked[:_MOST_ENTRIES])]
         rest = 1 - sum(share for _, _, share in entries)
         entries.append((_PAPER, f"and {left_out} more", max(rest, 0.0)))
     text = max(14, round(min(picture.size) / 36))

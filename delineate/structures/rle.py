@@ -64,7 +64,7 @@ class RLE:
         return cls(size, kernels.counts_text(runs).decode("ascii"))
 
     @classmethod
-    def from_polygons(cls, polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> RLE:
+    def from_polygons(cls, polygons: Sequence[Sequence[float | int]], size: tuple[int, int]) -> RLE:
         """The union of polygons.
 
         Args:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import Float32, Integer, UInt8
 from PIL import Image
 
 from delineate.checks import require
@@ -40,7 +40,7 @@ class SemanticMap:
         {'background': 1, 'cell': 3}
     """
 
-    labels: UInt8[np.ndarray, "H W"] | Int32[np.ndarray, "H W"]
+    labels: Integer[np.ndarray, "H W"]
     taxonomy: Taxonomy
     image: UInt8[np.ndarray, "H W 3"] | None = None
     scores: Float32[np.ndarray, "H W"] | None = None
@@ -48,7 +48,7 @@ class SemanticMap:
 
     def __post_init__(self) -> None:
         labels = np.asarray(self.labels)
-        require(labels.ndim == 2, "labels", "be (H, W)", f"shape {labels.shape}")
+        require(labels.ndim == 2 and labels.size > 0, "labels", "be (H, W)", f"shape {labels.shape}")
         require(np.issubdtype(labels.dtype, np.integer), "labels", "be integers", labels.dtype)
         classes, ignored = self.taxonomy.num_classes, self.taxonomy.ignore_index
         known = (labels >= 0) & (labels < classes) | (labels == ignored)
@@ -84,7 +84,7 @@ class SemanticMap:
         """Each pixel in the colour of its class; ignored pixels in Pascal VOC's cream."""
         return self._palette()[self._palette_index()]
 
-    def overlay(self, alpha: float = 0.5) -> UInt8[np.ndarray, "H W 3"]:
+    def overlay(self, alpha: float | int = 0.5) -> UInt8[np.ndarray, "H W 3"]:
         """The image with its classes laid over it in colour; background and ignored pixels stay as they are.
 
         Args:
@@ -106,7 +106,7 @@ class SemanticMap:
         mixed = (self.image.astype(np.uint16) * (256 - weight) + self.colour_map().astype(np.uint16) * weight) >> 8
         return np.where(shown[..., None], mixed.astype(np.uint8), self.image)
 
-    def plot(self, alpha: float = 0.5) -> Image.Image:
+    def plot(self, alpha: float | int = 0.5) -> Image.Image:
         """A picture: the overlay, enlarged where it is small, beside a legend of its classes and their shares."""
         labelled = sum(self.pixels().values())
         entries = [

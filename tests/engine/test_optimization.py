@@ -51,7 +51,9 @@ def test_one_cycle_equals_torch():
     optimizer = torch.optim.SGD([weight], lr=1.0)
     total = 40
     # torch ends its phases on whole steps: it rises over 0.3 * total - 1 steps and falls over the rest
-    reference = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=total, pct_start=(12 + 1) / total)
+    reference = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=1.0, total_steps=total, pct_start=(12 + 1) / total
+    )
     factor = schedule_factor(ScheduleRecipe(name="one_cycle", warmup=0.3), total)
     theirs = []
     for _ in range(total):

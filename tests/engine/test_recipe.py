@@ -29,7 +29,13 @@ def test_a_preset_is_written_out_and_can_be_changed_by_key():
 def test_settings_are_laid_over_and_typed():
     recipe = build_recipe(
         {"model": "enet", "loss": [{"name": "cross_entropy"}]},
-        ["trainer.max_epochs=3", "optimizer.lr=5e-4", "trainer.ema_decay=null", "loss.0.weight=2", "model.encoder=resnet18"],
+        [
+            "trainer.max_epochs=3",
+            "optimizer.lr=5e-4",
+            "trainer.ema_decay=null",
+            "loss.0.weight=2",
+            "model.encoder=resnet18",
+        ],
     )
     assert recipe.trainer.max_epochs == 3
     assert recipe.optimizer.lr == 5e-4

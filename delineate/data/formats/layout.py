@@ -1,4 +1,4 @@
-"""What a recognised folder holds: which picture goes with which mask, in which split, and what the ids in masks mean."""
+"""What a recognised folder holds: which picture goes with which mask, in which split, and what ids in masks mean."""
 
 from __future__ import annotations
 
@@ -139,21 +139,20 @@ class Layout:
     def with_validation(self, fraction: float = 0.2) -> Layout:
         """The same data with a "val" split, taken from "train" (or from "all") where there is none.
 
-        A record goes to "val" when the hash of its stem, as a number from 0 to 1, is below ``fraction``: the choice
-        depends on nothing else, so that it is the same on every machine, and adding pictures moves none of the old ones.
-        Should either part be empty, the record of the lowest hash goes to "val", or that of the highest to "train".
+        The records whose stems have the lowest SHA-256 hash go to "val": the choice is the same on every machine and in
+        every order of files, and a new picture moves at most one of the old ones. Neighbouring frames of one video are
+        not kept together; such data needs lists of its own.
 
         Args:
-            fraction: about this share goes to "val".
+            fraction: this share goes to "val", rounded, at least one record and not all; a single record stays.
         """
         require(0 < fraction < 1, "fraction", "lie between 0 and 1", fraction)
         source = "train" if "train" in self.splits else "all"
         if "val" in self.splits or len(self.splits.get(source, ())) < 2:
             return self
         records = self.splits[source]
-        ranked = sorted(records, key=lambda record: _share(record.stem))
-        chosen = sum(_share(record.stem) < fraction for record in records)
-        held = {record.image for record in ranked[: min(max(chosen, 1), len(records) - 1)]}
+        ranked = sorted(records, key=lambda record: (_hash(record.stem), record.stem))
+        held = {record.image for record in ranked[: min(max(round(fraction * len(records)), 1), len(records) - 1)]}
         splits = {
             "train": tuple(record for record in records if record.image not in held),
             "val": tuple(record for record in records if record.image in held),
@@ -197,7 +196,7 @@ _SPLITS = {
 
 
 def with_unique_stems(records: Sequence[Record], folder: Path) -> tuple[Record, ...]:
-    """The records, those that share a stem renamed after their path below ``folder``: "a/1" and "b/1" to "a-1", "b-1"."""
+    """The records, those that share a stem renamed after their path below ``folder``: "a/1" to "a-1"."""
     times = Counter(record.stem for record in records)
     return tuple(
         record if times[record.stem] == 1 else replace(record, stem="-".join(_below(record.image, folder).parts))
@@ -224,6 +223,5 @@ def _below(path: Path, folder: Path) -> Path:
     return path.relative_to(folder).with_suffix("") if path.is_relative_to(folder) else Path(path.stem)
 
 
-def _share(stem: str) -> float:
-    """A number from 0 to 1 that depends on the stem alone, evenly spread."""
-    return int.from_bytes(hashlib.sha256(stem.encode("utf-8", "surrogateescape")).digest()[:8]) / 2**64
+def _hash(stem: str) -> str:
+    return hashlib.sha256(stem.encode("utf-8", "surrogateescape")).hexdigest()

@@ -46,8 +46,8 @@ class ConvNormAct(nn.Sequential):
 class SeparableConvNormAct(nn.Sequential):
     """A depthwise 3x3 and a pointwise convolution, both with batch norm and ReLU.
 
-    Source: Chen et al., "Encoder-Decoder with Atrous Separable Convolution", ECCV 2018, section 3.1; batch norm and ReLU
-    follow the depthwise convolution too, as in its section 3.2 and its released code.
+    Source: Chen et al., "Encoder-Decoder with Atrous Separable Convolution", ECCV 2018, section 3.1; batch norm and
+    ReLU follow the depthwise convolution too, as in its section 3.2 and its released code.
 
     Args:
         in_channels: taken.

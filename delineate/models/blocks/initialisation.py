@@ -20,8 +20,8 @@ def initialise_relu_network(module: nn.Module) -> None:
 def initialise_classifier(layer: nn.Conv2d) -> None:
     """Draw a last layer, which no ReLU follows.
 
-    Source: Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010,
-    eq. 16.
+    Source: Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS
+    2010, eq. 16.
     """
     nn.init.xavier_uniform_(layer.weight)
     if layer.bias is not None:

@@ -10,14 +10,12 @@ from delineate.models.encoders.torchvision_encoder import RESNETS, TORCHVISION_E
 OUTPUT_STRIDES = (8, 16, 32)
 
 
-def create_encoder(
-    name: str, *, in_channels: int = 3, output_stride: int = 32, pretrained: bool = False
-) -> Encoder:
+def create_encoder(name: str, *, in_channels: int = 3, output_stride: int = 32, pretrained: bool = False) -> Encoder:
     """An encoder with random or ImageNet weights.
 
     Args:
-        name: "vgg16", "vgg16_bn", "alexnet", "googlenet" and their like come from torchvision, every other name from timm
-            ("resnet34", "convnext_tiny", "resnet50.a1_in1k", ...). "torchvision/resnet50" and "timm/vgg16" insist.
+        name: "vgg16", "vgg16_bn", "alexnet", "googlenet" and their like come from torchvision, every other name from
+            timm ("resnet34", "convnext_tiny", "resnet50.a1_in1k", ...). "torchvision/resnet50" and "timm/vgg16" insist.
         in_channels: channels of the images.
         output_stride: 32, or 16 or 8 with dilated convolutions in place of the last strides.
         pretrained: whether to download ImageNet weights.
@@ -39,7 +37,5 @@ def create_encoder(
         # torchvision's ResNets are reached by prefix only: timm has the same and better weights
         library = "torchvision" if plain in TORCHVISION_ENCODERS and plain not in RESNETS else "timm"
     if library == "torchvision":
-        return torchvision_encoder(
-            plain, in_channels=in_channels, output_stride=output_stride, pretrained=pretrained
-        )
+        return torchvision_encoder(plain, in_channels=in_channels, output_stride=output_stride, pretrained=pretrained)
     return TimmEncoder(plain, in_channels=in_channels, output_stride=output_stride, pretrained=pretrained)

@@ -36,17 +36,16 @@ class TimmEncoder(Encoder):
         (2, 4, 8, 16, 16)
     """
 
-    def __init__(
-        self, name: str, *, in_channels: int = 3, output_stride: int = 32, pretrained: bool = False
-    ) -> None:
+    def __init__(self, name: str, *, in_channels: int = 3, output_stride: int = 32, pretrained: bool = False) -> None:
         super().__init__()
         if not timm.is_model(name.partition(".")[0]):
             raise unknown_name("encoder", name, timm.list_models())
-        self.model = _features_model(name, pretrained=pretrained, in_chans=in_channels, output_stride=output_stride)
+        model = _features_model(name, pretrained=pretrained, in_chans=in_channels, output_stride=output_stride)
+        self.model: nn.Module = model
         self.in_channels = in_channels
-        self.channels = tuple(self.model.feature_info.channels())
-        self.strides = tuple(self.model.feature_info.reduction())
-        self.channels_last = getattr(self.model, "output_fmt", None) == Format.NHWC
+        self.channels = tuple(model.feature_info.channels())
+        self.strides = tuple(model.feature_info.reduction())
+        self.channels_last = getattr(model, "output_fmt", None) == Format.NHWC
         require(
             output_stride == 32 or self.strides[-1] == output_stride,
             "output_stride",
@@ -61,7 +60,7 @@ class TimmEncoder(Encoder):
         return [feature.permute(0, 3, 1, 2) for feature in features] if self.channels_last else features
 
 
-def _features_model(name: str, *, output_stride: int, **options: Any) -> nn.Module:
+def _features_model(name: str, *, output_stride: int, **options: Any) -> Any:
     configuration = timm.get_pretrained_cfg(name)
     # a model made for one size: interpolate its position embeddings, or else only drop the size check
     fixed = configuration is not None and configuration.fixed_input_size
@@ -70,11 +69,9 @@ def _features_model(name: str, *, output_stride: int, **options: Any) -> nn.Modu
     # without the option: the architecture's own stride may be the one asked for
     for attempt in [*attempts, *sizes]:
         try:
-            model: nn.Module = timm.create_model(name, features_only=True, **options, **attempt)
+            return timm.create_model(name, features_only=True, **options, **attempt)
         except _REFUSALS as error:
             refusal = error
-        else:
-            return model
     raise ArgumentError(
         f"encoder must return features for images of any size; got '{name}' ({refusal}). "
         "Choose a convolutional one, such as 'resnet34' or 'convnext_tiny'."

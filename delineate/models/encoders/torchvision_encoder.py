@@ -132,10 +132,10 @@ def adapt_first_convolution(module: nn.Module, in_channels: int, *, pretrained: 
 
 
 def dilate(stage: nn.Module, *, rate: int, rate_before: int = 1) -> None:
-    """Take the strides out of ``stage`` and spread its kernels, so that each weight still sees the pixels it was made for.
+    """Take the strides out of ``stage`` and spread its kernels, so that each weight still sees its pixels.
 
-    Poolings with a stride vanish; those without (Inception's) stay as they are. The strided convolution itself, and what
-    lies before it, keep the rate of the stage before; everything after it gets ``rate``.
+    Poolings with a stride vanish; those without (Inception's) stay as they are. The strided convolution itself, and
+    what lies before it, keep the rate of the stage before; everything after it gets ``rate``.
 
     Source: Chen et al., "Semantic Image Segmentation with Deep Convolutional Nets and Fully Connected CRFs", ICLR 2015,
     section 3.1 (the hole algorithm); the same as torchvision's ``replace_stride_with_dilation``.
@@ -159,16 +159,25 @@ Stages = tuple[list[nn.Module], list[int], list[int]]
 Weights = Mapping[str, Tensor]
 
 
-def vgg_layers(name: str, weights: Weights | None = None) -> nn.Sequential:
-    """The convolutional part of torchvision's ``name``, with its indices; from ``weights`` or drawn as torchvision does."""
-    layers: nn.Sequential = make_layers(vgg_layouts[VGG_LAYOUTS[name.removesuffix("_bn")]], name.endswith("_bn"))
+def vgg_layers(name: str, weights: Weights | None = None, *, width: float = 1.0) -> nn.Sequential:
+    """The convolutional part of torchvision's ``name``, with its indices.
+
+    Args:
+        name: "vgg11" to "vgg19", with or without "_bn".
+        weights: torchvision's, or None to draw them as torchvision does.
+        width: every layer has this share of the published channels.
+    """
+    layout = vgg_layouts[VGG_LAYOUTS[name.removesuffix("_bn")]]
+    scaled = [entry if isinstance(entry, str) else max(1, round(entry * width)) for entry in layout]
+    layers: nn.Sequential = make_layers(scaled, name.endswith("_bn"))
     if weights is not None:
         layers.load_state_dict(_below(weights, "features."))
         return layers
     for layer in layers:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
     return layers
 
 
@@ -208,7 +217,7 @@ def _googlenet(weights: Weights | None) -> Stages:
     net = models.GoogLeNet(aux_logits=False, init_weights=weights is None)
     if weights is not None:
         net.load_state_dict({key: value for key, value in weights.items() if not key.startswith("aux")})
-        _accept_imagenet_statistics(net.conv1)
+        _accept_imagenet_statistics(net.conv1.conv, net.conv1.bn)
     stages = [
         net.conv1,
         nn.Sequential(net.maxpool1, net.conv2, net.conv3),
@@ -222,16 +231,16 @@ def _googlenet(weights: Weights | None) -> Stages:
 
 
 @torch.no_grad()
-def _accept_imagenet_statistics(first: nn.Module) -> None:
+def _accept_imagenet_statistics(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     """Build torchvision's ``transform_input`` into the first layer.
 
     GoogLeNet's weights expect pixels from -1 to 1, and we normalise with ImageNet's mean and deviation everywhere. The
     scale goes into the weights, the shift into the batch norm's mean; only the padded border sees a difference.
     """
     std, mean = torch.tensor([0.229, 0.224, 0.225]), torch.tensor([0.485, 0.456, 0.406])
-    weight, norm = first.conv.weight, first.bn
-    norm.running_mean -= torch.einsum("ochw,c->o", weight, (mean - 0.5) / 0.5)
-    weight *= (std / 0.5)[:, None, None]
+    shift = torch.einsum("ochw,c->o", convolution.weight, (mean - 0.5) / 0.5)
+    norm.get_buffer("running_mean").sub_(shift)
+    convolution.weight.mul_((std / 0.5)[:, None, None])
 
 
 def _resnet(name: str, weights: Weights | None) -> Stages:

@@ -6,10 +6,9 @@ const count = () => { page.dataset.errors = String(Number(page.dataset.errors) +
 addEventListener("error", count, true);
 document.addEventListener("securitypolicyviolation", count);
 
-addEventListener("load", async () => {
+addEventListener("load", () => {
   const pictures = [...document.querySelectorAll("main img")];
-  const decoded = await Promise.allSettled(pictures.map((picture) => picture.decode()));
-  const shown = pictures.filter((picture, i) => decoded[i].status === "fulfilled" && picture.naturalWidth > 0);
+  const shown = pictures.filter((picture) => picture.complete && picture.naturalWidth > 0);
   page.dataset.pictures = `${shown.length}/${pictures.length}`;
 });
 

@@ -1,0 +1,200 @@
+"""A segmenter as one ONNX file: any batch, any size, the normalisation and the class names inside."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from delineate.checks import require
+from delineate.errors import ArgumentError, MissingDependencyError
+from delineate.files import replaced_file
+from delineate.structures.preprocessing import Preprocessing
+from delineate.structures.taxonomy import Taxonomy
+
+TRACED_SHAPE = (2, 65, 97)  # batch, height, width: no multiple of anything, so that no shortcut for one is taken
+CHECKED_SHAPES = ((1, 48, 64), (3, 37, 90))
+TOLERANCE = 1e-4  # of the largest logit, or of 1
+DRAWS = 3  # images at most; rarely, a near-tie in max-pooling falls to the other side and moves what is unpooled there
+LARGEST_FILE = 2 * 10**9  # bytes; protobuf holds no more in one message
+NOISY_LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "torch._dynamo", "torch._inductor", "onnxscript", "onnx_ir")
+
+
+class Exported(nn.Module):
+    """What the file computes: pixels or normalised images to logits.
+
+    Args:
+        model: the segmenter; its ``forward`` returns ``SemanticOutputs``.
+        preprocessing: what turns pixels 0..255 into the model's input; None when images come normalised.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, model: nn.Module, preprocessing: Preprocessing | None) -> None:
+        super().__init__()
+        self.model = model
+        self.normalises = preprocessing is not None
+        if preprocessing is not None:
+            mean, std = torch.tensor(preprocessing.mean) * 255, torch.tensor(preprocessing.std) * 255
+            self.register_buffer("mean", mean.view(1, -1, 1, 1))
+            self.register_buffer("scale", std.reciprocal().view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits at the size of the images."""
+        if self.normalises:
+            images = (images - self.mean) * self.scale
+        logits: Tensor = self.model(images).logits
+        return logits
+
+
+def export_onnx(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    in_channels: int,
+    opset: int | None = None,
+    preprocessing: Preprocessing | None = None,
+    taxonomy: Taxonomy | None = None,
+    check: bool = True,
+) -> Path:
+    """Write ``model`` as an ONNX file that takes any batch of images of any one size; returns the path.
+
+    Input "images" is float32 ``B C H W`` (RGB): raw pixel values 0..255 when ``preprocessing`` is given, whose
+    normalisation is then part of the file; otherwise already normalised. Output "logits" is float32 ``B K H W``. The
+    file's metadata say which ("input": "pixels" or "normalised"), and hold "mean", "std", "classes", "colours",
+    "ignore_index" and "background" as JSON where they are known. The model itself is left as it was.
+
+    Args:
+        model: a segmenter, on any device and in any mode; exported in evaluation mode and float32.
+        path: the file; written whole or not at all.
+        in_channels: of the images.
+        opset: the ONNX operator set; None for the exporter's own choice.
+        preprocessing: the normalisation to put into the file.
+        taxonomy: the classes to write into the metadata.
+        check: runs the file with onnxruntime at two other batches and sizes and compares with the model.
+
+    Raises:
+        MissingDependencyError: when the libraries of ``delineate[export]`` are not installed.
+        ArgumentError: when ``in_channels`` is not that of ``preprocessing`` or of the model, when the model cannot be
+            exported or outgrows the 2 GB of one file, or when the file's logits differ from the model's by more than a
+            ten-thousandth of the largest one.
+    """
+    for library in ("onnx", "onnxscript", *(["onnxruntime"] if check else [])):
+        if importlib.util.find_spec(library) is None:
+            raise MissingDependencyError(
+                f"{library} must be installed to export; got none. Run: pip install 'delineate[export]'"
+            )
+    require(
+        preprocessing is None or preprocessing.channels == in_channels,
+        "in_channels",
+        f"be the {preprocessing.channels if preprocessing else 0} channels of preprocessing",
+        in_channels,
+    )
+    takes = getattr(model, "in_channels", in_channels)
+    require(takes == in_channels, "in_channels", f"be the {takes} that the model takes", in_channels)
+    bytes_needed = sum(value.numel() * 4 for value in model.state_dict().values())
+    require(bytes_needed < LARGEST_FILE, "model", "fit into one ONNX file of 2 GB", f"{bytes_needed / 1e9:.1f} GB")
+
+    exported = Exported(copy.deepcopy(model), preprocessing).eval().float().cpu()
+    program = _exported_program(exported, in_channels, opset)
+    program.model.metadata_props.update(_metadata(preprocessing, taxonomy))
+    with replaced_file(path) as temporary:
+        program.save(str(temporary), external_data=False)
+        if check:
+            _check(exported, temporary, in_channels)
+    return Path(path)
+
+
+def _exported_program(exported: Exported, in_channels: int, opset: int | None) -> torch.onnx.ONNXProgram:
+    batch, height, width = TRACED_SHAPE
+    example = torch.zeros(batch, in_channels, height, width)
+    with _quiet():
+        try:
+            program = torch.onnx.export(
+                exported,
+                (example,),
+                dynamo=True,
+                dynamic_shapes={"images": {0: "batch", 2: "height", 3: "width"}},
+                input_names=["images"],
+                output_names=["logits"],
+                opset_version=opset,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            reason = " ".join(str(error.__cause__ or error).split())[:300]
+            raise ArgumentError(f"model must be expressible in ONNX; got: {reason}") from error
+    assert program is not None  # dynamo=True returns one
+    return program
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings and no log lines below an error: the exporter comments on its own internals."""
+    levels = {name: logging.getLogger(name).level for name in NOISY_LOGGERS}
+    try:
+        for name in NOISY_LOGGERS:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _metadata(preprocessing: Preprocessing | None, taxonomy: Taxonomy | None) -> dict[str, str]:
+    values: dict[str, object] = {}
+    if preprocessing is not None:
+        values |= preprocessing.to_dict()
+    if taxonomy is not None:
+        values |= taxonomy.to_dict()
+        values["classes"] = values.pop("names")
+    texts = {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}
+    return {"input": "normalised" if preprocessing is None else "pixels", **texts}
+
+
+def _check(exported: Exported, path: Path, in_channels: int) -> None:
+    """Compare the file with the model, on noise; raise unless they agree."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    generator = torch.Generator().manual_seed(0)
+    for batch, height, width in CHECKED_SHAPES:
+        size = f"{batch} x {in_channels} x {height} x {width}"
+        differences = []
+        for _ in range(DRAWS):
+            if exported.normalises:
+                images = torch.randint(0, 256, (batch, in_channels, height, width), generator=generator).float()
+            else:
+                images = torch.randn(batch, in_channels, height, width, generator=generator)
+            with torch.inference_mode():
+                expected = exported(images)
+            (found,) = session.run(["logits"], {"images": images.numpy()})
+            logits = torch.from_numpy(found)
+            require(
+                logits.shape == expected.shape,
+                "model",
+                f"give in ONNX logits of {tuple(expected.shape)} for images of {size}",
+                tuple(logits.shape),
+            )
+            differences.append(((logits - expected).abs().max() / expected.abs().max().clamp_min(1.0)).item())
+            if differences[-1] <= TOLERANCE:
+                break
+        require(
+            differences[-1] <= TOLERANCE,
+            "model",
+            f"give in ONNX the logits it gives in PyTorch, within {TOLERANCE:g} of the largest",
+            f"{differences[-1]:.3g} for images of {size}",
+        )

@@ -1,0 +1,399 @@
+"""FCN: a classifier made convolutional, with skips from its poolings.
+
+Source: Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015; numbers not in
+the paper (padding, crop offsets, kernels, scales, caffe's pooling that rounds up) from its released code,
+shelhamer/fcn.berkeleyvision.org.
+Differs: nothing by default. The release keeps every upsampling layer at bilinear interpolation, and the paper learns
+the intermediate ones: ``learned_upsampling="none"`` is the release. RGB input with ImageNet statistics replaces BGR
+with subtracted means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchvision.models import VGG16_Weights
+
+from delineate.checks import require
+from delineate.models.blocks.bilinear import BilinearTransposedConv
+from delineate.models.blocks.initialisation import initialise_relu_network
+from delineate.models.encoders.torchvision_encoder import adapt_first_convolution, vgg_layers
+from delineate.ops.padding import crop_to_size
+from delineate.registry import unknown_name
+from delineate.structures.outputs import SemanticOutputs
+
+ENCODERS = ("vgg16", "alexnet")
+SCALINGS = ("staged", "at_once")
+LEARNED = ("none", "intermediate", "all")
+# around the image, so that the 7x7 (AlexNet: 6x6) layer fits an image of one pixel
+PADDING = 100
+
+
+class ScoredSkip(nn.Module):
+    """The coarser scores, upsampled twice, plus scores of a finer feature.
+
+    Args:
+        channels: of the finer feature.
+        num_classes: of both scores.
+        offset: row and column of the finer feature that falls on the first of the upsampled scores.
+        scale: factor on the finer feature before it is scored.
+        learned: whether the upsampling is trained.
+    """
+
+    def __init__(
+        self, channels: int, num_classes: int, *, offset: int, scale: float = 1.0, learned: bool = True
+    ) -> None:
+        super().__init__()
+        self.upsample = BilinearTransposedConv(num_classes, 4, 2, learned=learned)
+        self.score = _zero_classifier(channels, num_classes)
+        self.offset = (offset, offset)
+        self.scale = scale
+
+    def forward(
+        self, coarse: Float[Tensor, "B K h w"], feature: Float[Tensor, "B C H W"]
+    ) -> Float[Tensor, "B K h2 w2"]:
+        """Scores at the feature's stride, of twice the size of ``coarse`` plus 2."""
+        upsampled: Tensor = self.upsample(coarse)
+        cropped = crop_to_size(feature, upsampled.shape[-2:], offset=self.offset)
+        return upsampled + self.score(cropped * self.scale if self.scale != 1.0 else cropped)
+
+
+class FCN(nn.Module):
+    """Stages, a classifier that is convolutional, skips from the stages, and one last upsampling.
+
+    Args:
+        stages: images to features, one after another.
+        classifier: the last feature to what is scored.
+        score: that to one score a class.
+        skips: from the last stage but one, towards finer ones.
+        upsample: scores to at least the image's size.
+        offset: row and column of the upsampled scores that fall on the image's first pixel.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[nn.Module],
+        classifier: nn.Module,
+        score: nn.Conv2d,
+        skips: Sequence[ScoredSkip],
+        upsample: BilinearTransposedConv,
+        *,
+        offset: int,
+        in_channels: int,
+    ) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.classifier = classifier
+        self.score = score
+        self.skips = nn.ModuleList(skips)
+        self.upsample = upsample
+        self.offset = (offset, offset)
+        self.in_channels = in_channels
+        self.num_classes = score.out_channels
+
+    def forward(self, images: Float[Tensor, "B C H W"]) -> SemanticOutputs:
+        """Logits at the size of ``images``."""
+        features = [images]
+        for stage in self.stages:
+            features.append(stage(features[-1]))
+        scores = self.score(self.classifier(features.pop()))
+        for skip in self.skips:
+            scores = skip(scores, features.pop())
+        return SemanticOutputs(crop_to_size(self.upsample(scores), images.shape[-2:], offset=self.offset))
+
+    @torch.no_grad()
+    def initialise_from(self, coarser: FCN) -> None:
+        """Take over every weight of a trained net with fewer skips; the new skip starts at zero and changes nothing.
+
+        Source: Long et al., CVPR 2015, section 4.2: 16s is initialised from 32s, 8s from 16s.
+
+        Args:
+            coarser: of the same encoder, widths, channels and classes.
+
+        Raises:
+            ArgumentError: when ``coarser`` is not, with the first weight that does not fit.
+        """
+        require(
+            len(coarser.skips) < len(self.skips),
+            "coarser",
+            f"have fewer skips than {len(self.skips)}",
+            len(coarser.skips),
+            "FCN-16s starts from FCN-32s, and FCN-8s from FCN-16s.",
+        )
+        mine = self.state_dict()
+        theirs = {name: value for name, value in coarser.state_dict().items() if not name.startswith("upsample.")}
+        for name, value in theirs.items():
+            expected = tuple(mine[name].shape) if name in mine else "no such weight"
+            require(expected == tuple(value.shape), "coarser", f"have '{name}' of {expected}", tuple(value.shape))
+        self.load_state_dict(theirs, strict=False)
+
+
+def _zero_classifier(channels: int, num_classes: int) -> nn.Conv2d:
+    """A 1x1 convolution that scores 0 until it is trained (section 4.3)."""
+    layer = nn.Conv2d(channels, num_classes, 1)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+def convolutional_classifier(
+    in_channels: int, kernel_size: int, channels: int, weights: Mapping[str, Tensor] | None = None
+) -> nn.Sequential:
+    """The fully connected layers fc6 and fc7, each followed by ReLU and dropout, as convolutions.
+
+    Args:
+        in_channels: of pool5.
+        kernel_size: of pool5 where the classifier was trained.
+        channels: of fc6 and fc7.
+        weights: a torchvision VGG's, whose linear layers have these sizes; drawn at random when None.
+    """
+    fc6, fc7 = nn.Conv2d(in_channels, channels, kernel_size), nn.Conv2d(channels, channels, 1)
+    layers = nn.Sequential(fc6, nn.ReLU(inplace=True), nn.Dropout(), fc7, nn.ReLU(inplace=True), nn.Dropout())
+    if weights is None:
+        initialise_relu_network(layers)
+        return layers
+    for layer, name in ((fc6, "classifier.0"), (fc7, "classifier.3")):
+        # a row of a linear layer is a kernel that covers the whole feature
+        matrix = weights[f"{name}.weight"].reshape(layer.weight.shape)
+        layer.load_state_dict({"weight": matrix, "bias": weights[f"{name}.bias"]})
+    return layers
+
+
+def _vgg16_stages(width: float, weights: Mapping[str, Tensor] | None) -> list[nn.Sequential]:
+    """To pool3, to pool4, to pool5."""
+    layers = vgg_layers("vgg16", weights, width=width)
+    first, *_ = layers
+    assert isinstance(first, nn.Conv2d)
+    first.padding = (PADDING, PADDING)
+    for layer in layers:
+        if isinstance(layer, nn.MaxPool2d):
+            layer.ceil_mode = True
+    return [layers[:17], layers[17:24], layers[24:]]
+
+
+def _alexnet_stages(width: float) -> list[nn.Sequential]:
+    """Caffe's AlexNet, with its two groups and response norms, to pool5."""
+    c1, c2, c3 = (2 * max(1, round(channels * width / 2)) for channels in (96, 256, 384))
+
+    def pool() -> nn.Module:
+        return nn.MaxPool2d(3, stride=2, ceil_mode=True)
+
+    def norm() -> nn.Module:
+        return nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75)
+
+    layers = nn.Sequential(
+        *(nn.Conv2d(3, c1, 11, stride=4, padding=PADDING), nn.ReLU(inplace=True), pool(), norm()),
+        *(nn.Conv2d(c1, c2, 5, padding=2, groups=2), nn.ReLU(inplace=True), pool(), norm()),
+        *(nn.Conv2d(c2, c3, 3, padding=1), nn.ReLU(inplace=True)),
+        *(nn.Conv2d(c3, c3, 3, padding=1, groups=2), nn.ReLU(inplace=True)),
+        *(nn.Conv2d(c3, c2, 3, padding=1, groups=2), nn.ReLU(inplace=True), pool()),
+    )
+    initialise_relu_network(layers)
+    return [layers]
+
+
+def _fcn(
+    num_classes: int,
+    stride: int,
+    *,
+    in_channels: int,
+    encoder: str,
+    pretrained: bool,
+    scaling: str,
+    learned_upsampling: str,
+    fc_channels: int,
+    width: float,
+) -> FCN:
+    for kind, name, known in (
+        ("encoder", encoder, ENCODERS),
+        ("scaling", scaling, SCALINGS),
+        ("learned_upsampling", learned_upsampling, LEARNED),
+    ):
+        if name not in known:
+            raise unknown_name(kind, name, known)
+    require(width > 0, "width", "be above 0", width)
+    require(
+        not pretrained or (encoder == "vgg16" and width == 1 and fc_channels == 4096),
+        "pretrained",
+        "be False unless encoder='vgg16' has its published widths",
+        pretrained,
+        "torchvision has no weights for Caffe's AlexNet or for narrower networks.",
+    )
+    alexnet = encoder == "alexnet"
+    require(
+        not alexnet or stride == 32,
+        "encoder",
+        f"be 'vgg16' for FCN-{stride}s",
+        "'alexnet'",
+        "The paper has AlexNet without skips only: fcn32s.",
+    )
+    weights = VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=False) if pretrained else None
+    stages = _alexnet_stages(width) if alexnet else _vgg16_stages(width, weights)
+    adapt_first_convolution(stages[0], in_channels, pretrained=pretrained)
+    widths = [[layer for layer in stage if isinstance(layer, nn.Conv2d)][-1].out_channels for stage in stages]
+
+    def skip(channels: int, offset: int, scale: float) -> ScoredSkip:
+        learned = learned_upsampling != "none"
+        return ScoredSkip(
+            channels, num_classes, offset=offset, scale=scale if scaling == "at_once" else 1.0, learned=learned
+        )
+
+    skips = []
+    if stride <= 16:
+        skips.append(skip(widths[1], 5, 0.01))
+    if stride <= 8:
+        skips.append(skip(widths[0], 9, 0.0001))
+    kernel_size, offset = (63, 18) if alexnet else {32: (64, 19), 16: (32, 27), 8: (16, 31)}[stride]
+    return FCN(
+        stages,
+        convolutional_classifier(widths[-1], 6 if alexnet else 7, fc_channels, weights),
+        _zero_classifier(fc_channels, num_classes),
+        skips,
+        BilinearTransposedConv(num_classes, kernel_size, stride, learned=learned_upsampling == "all"),
+        offset=offset,
+        in_channels=in_channels,
+    )
+
+
+def fcn32s(
+    num_classes: int,
+    *,
+    in_channels: int = 3,
+    encoder: str = "vgg16",
+    pretrained: bool = False,
+    learned_upsampling: str = "intermediate",
+    fc_channels: int = 4096,
+    width: float = 1.0,
+) -> FCN:
+    """FCN-32s: scores at stride 32, upsampled in one step.
+
+    With 21 classes: VGG16 136,152,917 parameters, AlexNet 58,704,590, upsampling kernels included.
+
+    Args:
+        num_classes: logits a pixel, the background included.
+        in_channels: of the images.
+        encoder: "vgg16", or "alexnet": Caffe's, with groups and local response norms.
+        pretrained: whether VGG16, fc6 and fc7 included, starts from torchvision's ImageNet weights.
+        learned_upsampling: which upsampling layers leave bilinear interpolation in training: the "intermediate" ones
+            (the paper), "none" (the release) or "all".
+        fc_channels: of fc6 and fc7; fewer spare most of the parameters.
+        width: the encoder's layers have this share of their published channels.
+
+    Raises:
+        UnknownNameError: on an unknown encoder or learned_upsampling.
+        ArgumentError: when pretrained weights do not exist for these widths.
+
+    Example:
+        >>> model = fcn32s(21, fc_channels=256, width=0.25)
+        >>> tuple(model.upsample.weight.shape)
+        (21, 21, 64, 64)
+    """
+    return _fcn(
+        num_classes,
+        32,
+        in_channels=in_channels,
+        encoder=encoder,
+        pretrained=pretrained,
+        scaling="staged",
+        learned_upsampling=learned_upsampling,
+        fc_channels=fc_channels,
+        width=width,
+    )
+
+
+def fcn16s(
+    num_classes: int,
+    *,
+    in_channels: int = 3,
+    encoder: str = "vgg16",
+    pretrained: bool = False,
+    scaling: str = "staged",
+    learned_upsampling: str = "intermediate",
+    fc_channels: int = 4096,
+    width: float = 1.0,
+) -> FCN:
+    """FCN-16s: FCN-32s with a skip from pool4; 134,815,994 parameters with 21 classes.
+
+    Args:
+        num_classes: logits a pixel, the background included.
+        in_channels: of the images.
+        encoder: "vgg16".
+        pretrained: whether VGG16, fc6 and fc7 included, starts from torchvision's ImageNet weights.
+        scaling: "staged" to be trained after :meth:`FCN.initialise_from` a trained FCN-32s; "at_once" scales the
+            skip's feature by 0.01, so that everything can be trained together.
+        learned_upsampling: which upsampling layers leave bilinear interpolation in training: the "intermediate" ones
+            (the paper), "none" (the release) or "all".
+        fc_channels: of fc6 and fc7; fewer spare most of the parameters.
+        width: the encoder's layers have this share of their published channels.
+
+    Raises:
+        UnknownNameError: on an unknown encoder, scaling or learned_upsampling.
+        ArgumentError: with AlexNet, or when pretrained weights do not exist for these widths.
+
+    Example:
+        >>> model = fcn16s(21, fc_channels=256, width=0.25)
+        >>> model.initialise_from(fcn32s(21, fc_channels=256, width=0.25))
+        >>> len(model.skips)
+        1
+    """
+    return _fcn(
+        num_classes,
+        16,
+        in_channels=in_channels,
+        encoder=encoder,
+        pretrained=pretrained,
+        scaling=scaling,
+        learned_upsampling=learned_upsampling,
+        fc_channels=fc_channels,
+        width=width,
+    )
+
+
+def fcn8s(
+    num_classes: int,
+    *,
+    in_channels: int = 3,
+    encoder: str = "vgg16",
+    pretrained: bool = False,
+    scaling: str = "staged",
+    learned_upsampling: str = "intermediate",
+    fc_channels: int = 4096,
+    width: float = 1.0,
+) -> FCN:
+    """FCN-8s: FCN-16s with another skip from pool3; 134,489,759 parameters with 21 classes.
+
+    Args:
+        num_classes: logits a pixel, the background included.
+        in_channels: of the images.
+        encoder: "vgg16".
+        pretrained: whether VGG16, fc6 and fc7 included, starts from torchvision's ImageNet weights.
+        scaling: "staged" to be trained after :meth:`FCN.initialise_from` a trained FCN-16s; "at_once" scales the
+            skips' features by 0.01 (pool4) and 0.0001 (pool3), so that everything can be trained together.
+        learned_upsampling: which upsampling layers leave bilinear interpolation in training: the "intermediate" ones
+            (the paper), "none" (the release) or "all".
+        fc_channels: of fc6 and fc7; fewer spare most of the parameters.
+        width: the encoder's layers have this share of their published channels.
+
+    Raises:
+        UnknownNameError: on an unknown encoder, scaling or learned_upsampling.
+        ArgumentError: with AlexNet, or when pretrained weights do not exist for these widths.
+
+    Example:
+        >>> model = fcn8s(21, fc_channels=256, width=0.25, scaling="at_once")
+        >>> [skip.scale for skip in model.skips]
+        [0.01, 0.0001]
+    """
+    return _fcn(
+        num_classes,
+        8,
+        in_channels=in_channels,
+        encoder=encoder,
+        pretrained=pretrained,
+        scaling=scaling,
+        learned_upsampling=learned_upsampling,
+        fc_channels=fc_channels,
+        width=width,
+    )

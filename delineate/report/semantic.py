@@ -1,0 +1,138 @@
+"""The report of a semantic segmentation run: scores, curves, and the images that explain them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from delineate.data.opening import open_dataset
+from delineate.engine.evaluation import Evaluation, measure, predicted_labels
+from delineate.engine.predictor import Predictor, load
+from delineate.engine.recipe import build_recipe, read_recipe
+from delineate.engine.run import Run, open_run
+from delineate.report.page import Example, Fact, ReportContent, write_report
+
+EXAMPLES = 4  # images in each of the three groups
+
+
+def report_run(
+    run: Run | str | Path,
+    *,
+    data: str | Path | None = None,
+    split: str | None = None,
+    tta: str = "",
+    boundary: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Evaluate a run, write ``metrics.json`` and ``report.html`` into its folder, and return the scores.
+
+    Args:
+        run: the run or its folder.
+        data: a data set's folder; the run's own when left out.
+        split: of the data; the run's validation split when left out.
+        tta: test-time augmentations, such as "flip,scale".
+        boundary: also score boundaries.
+        progress: called with (images done, images in all).
+
+    Raises:
+        RunError: when the folder is no run or has no weights yet.
+        DataError: when the data cannot be read or has other classes.
+    """
+    run = run if isinstance(run, Run) else open_run(run)
+    recipe = build_recipe(read_recipe(run.recipe))
+    predictor = load(run.path)
+    read = recipe.data
+    dataset = open_dataset(
+        data or read.path,
+        split=split or read.val_split,
+        format=read.format if data is None else "auto",
+        on_error=read.on_error,
+        channels=read.channels,
+    )
+    evaluation = measure(
+        predictor, dataset, boundary=boundary, tta=tta, batch_size=read.val_batch_size, progress=progress
+    )
+    evaluation.write(run.metrics)
+    sessions = run.read_environment().get("sessions", [{}])
+    taxonomy = predictor.taxonomy
+    scheduled = recipe.schedule.name
+    facts: list[Fact] = [
+        ("Model", " ".join(f"{key}={value}" for key, value in recipe.model.items() if key != "name") or "defaults"),
+        ("Parameters", f"{sum(p.numel() for p in predictor.model.parameters()):,}"),
+        ("Loss", " + ".join(f"{loss.get('weight', 1)} x {loss['name']}" for loss in recipe.loss)),
+        ("Optimizer", f"{recipe.optimizer.name}, peak rate {recipe.optimizer.lr:g}, {scheduled} schedule"),
+        ("Batch", f"{read.batch_size} images of {_size(recipe.augmentation.get('crop'))}"),
+        ("Augmentation", str(recipe.augmentation.get("preset"))),
+        ("Epochs", str(recipe.trainer.max_epochs)),
+        ("Seed", str(recipe.trainer.seed)),
+        ("Precision", str(sessions[-1].get("precision", predictor.precision))),
+        ("Training time", _duration(sum(session.get("seconds", 0.0) for session in sessions))),
+        ("Sessions", str(len(sessions))),
+    ]
+    if tta:
+        facts.append(("Test-time augmentation", tta))
+    skipped = list(dict.fromkeys([*sessions[-1].get("skipped", []), *evaluation.skipped]))
+    content = ReportContent(
+        title=f"{recipe.model['name']} on {Path(str(data or read.path)).resolve().name}",
+        facts=facts,
+        scores=evaluation.scores,
+        class_names=taxonomy.names,
+        colours=taxonomy.colours,
+        ignore_index=dataset.taxonomy.ignore_index,
+        background=taxonomy.background,
+        curves={name: points for name, points in run.read_curves().items() if points},
+        examples=_examples(predictor, dataset, evaluation, seed=recipe.trainer.seed),
+        data_facts=[
+            ("Path", str(data or read.path)),
+            ("Evaluated split", f"{evaluation.split}, {len(evaluation.images)} images"),
+            ("Training images", str(sessions[-1].get("train_images", "unknown"))),
+            ("Classes", str(taxonomy.num_classes)),
+        ],
+        environment=_environment(sessions[-1]),
+        warnings=[f"{len(skipped)} files could not be read and were left out."] if skipped else [],
+        skipped=skipped,
+    )
+    write_report(run.report, content)
+    return evaluation
+
+
+def _examples(predictor: Predictor, dataset: Any, evaluation: Evaluation, *, seed: int) -> list[Example]:
+    """The best, the worst and some other images, predicted again so that no prediction is kept for all."""
+    known = [image for image in evaluation.images if not math.isnan(image.miou)]
+    ranked = sorted(known, key=lambda image: image.miou)
+    worst = ranked[: min(EXAMPLES, len(ranked) // 2)]
+    best = ranked[::-1][: min(EXAMPLES, len(ranked) - len(worst))]
+    rest = [image for image in evaluation.images if image not in worst and image not in best]
+    order = torch.randperm(len(rest), generator=torch.Generator().manual_seed(seed)).tolist()
+    drawn = [rest[place] for place in order[:EXAMPLES]]
+    examples = []
+    for group, images in (("best", best), ("worst", worst), ("random", drawn)):
+        for image in images:
+            pixels, target, labels = predicted_labels(predictor, dataset, image.index)
+            shown = pixels if pixels.shape[-1] == 3 else np.repeat(pixels[..., :1], 3, axis=-1)
+            examples.append(
+                Example(group, image.name, shown, target, labels, image.miou, image.pixel_accuracy)  # type: ignore[arg-type]
+            )
+    return examples
+
+
+def _environment(session: dict[str, Any]) -> list[Fact]:
+    libraries = session.get("libraries", {})
+    named = ("time", "processor", "cores", "gpu", "platform", "python", "command", "revision")
+    facts = [(name, str(session[name])) for name in named if session.get(name) is not None]
+    return [*facts, ("libraries", ", ".join(f"{name} {version}" for name, version in libraries.items() if version))]
+
+
+def _size(crop: Any) -> str:
+    return f"{crop[0]} x {crop[1]} pixels" if crop else "full size"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
