@@ -9,21 +9,26 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from delineate.data.digits import DigitScenes
-    from delineate.data.doctor import check_dataset
-    from delineate.data.opening import open_dataset
-    from delineate.data.statistics import dataset_statistics
-    from delineate.engine.evaluation import evaluate
-    from delineate.engine.predictor import Predictor, load
-    from delineate.engine.recipe import Recipe, build_recipe, read_recipe
-    from delineate.engine.run import Run, open_run
-    from delineate.engine.training import train
-    from delineate.errors import DelineateError
-    from delineate.export.onnx import export_onnx
-    from delineate.models.catalogue import create_model, list_models
-    from delineate.report.semantic import report_run
-    from delineate.structures.semantic_map import SemanticMap
-    from delineate.structures.taxonomy import Taxonomy
+    from delineate.data.digits import DigitScenes as DigitScenes
+    from delineate.data.doctor import check_dataset as check_dataset
+    from delineate.data.opening import open_dataset as open_dataset
+    from delineate.data.statistics import dataset_statistics as dataset_statistics
+    from delineate.engine.evaluation import evaluate as evaluate
+    from delineate.engine.predictor import Predictor as Predictor
+    from delineate.engine.predictor import load as load
+    from delineate.engine.recipe import Recipe as Recipe
+    from delineate.engine.recipe import build_recipe as build_recipe
+    from delineate.engine.recipe import read_recipe as read_recipe
+    from delineate.engine.run import Run as Run
+    from delineate.engine.run import open_run as open_run
+    from delineate.engine.training import train as train
+    from delineate.errors import DelineateError as DelineateError
+    from delineate.export.onnx import export_onnx as export_onnx
+    from delineate.models.catalogue import create_model as create_model
+    from delineate.models.catalogue import list_models as list_models
+    from delineate.report.semantic import report_run as report_run
+    from delineate.structures.semantic_map import SemanticMap as SemanticMap
+    from delineate.structures.taxonomy import Taxonomy as Taxonomy
 
 # every public name and the module it lives in; the only place where exports are written down
 _EXPORTS = {

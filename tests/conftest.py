@@ -16,7 +16,14 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # numba and lightning warn while they import; the code under test may not
     # every annotation of these floors is checked against the real tensors while the tests run
     install_import_hook(
-        ["delineate.structures", "delineate.ops", "delineate.models", "delineate.losses", "delineate.metrics", "delineate.postprocess"],
+        [
+            "delineate.structures",
+            "delineate.ops",
+            "delineate.models",
+            "delineate.losses",
+            "delineate.metrics",
+            "delineate.postprocess",
+        ],
         "beartype.beartype",
     )
     import torch

@@ -27,7 +27,7 @@ def test_registry_reads_and_refuses_with_the_nearest_name():
     assert dict(table) == {"unet": 1, "segnet": 2}
     assert "unet" in table
     assert len(table) == 2
-    with pytest.raises(UnknownNameError, match="model must be a known name; got 'unte'. Did you mean 'unet'?"):
+    with pytest.raises(UnknownNameError, match=r"model must be a known name; got 'unte'. Did you mean 'unet'\?"):
         table["unte"]
     with pytest.raises(TypeError):
         table["new"] = 3  # type: ignore[index]

@@ -39,8 +39,7 @@ def check_command(
         typer.echo(text)
     else:
         if report.problems:
-            rows = [[p.severity, p.kind, p.file, p.message] for p in report.problems]
-            print_table(["severity", "kind", "file", "what"], rows)
+            print_table(report.columns, report.table())
         typer.echo(report.summary())
     raise typer.Exit(0 if report.ok else 1)
 

@@ -27,13 +27,12 @@ def models_command(
             name,
             MODELS[name].task,
             MODELS[name].paper,
-            MODELS[name].year,
-            parameter_count(name),
+            str(MODELS[name].year),
+            f"{parameter_count(name) / 1e6:.2f} M",
             MODELS[name].encoder or "-",
         ]
         for name in names
     ]
-    rows = [[*row[:3], str(row[3]), f"{row[4] / 1e6:.2f} M", row[5]] for row in rows]
     print_table(["model", "task", "paper", "year", "parameters (21 classes)", "encoder"], rows)
     if options:
         rows = [[name, option, repr(default)] for name in names for option, default in model_options(name).items()]

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
+from delineate.data.samples import Samples
+
 # the share of free memory that "auto" may fill
 SHARE = 0.25
 
@@ -21,10 +23,10 @@ class CachedSamples(Dataset[Any]):
         samples: the data set; its samples must not depend on when they are read.
     """
 
-    def __init__(self, samples: Dataset[Any]) -> None:
+    def __init__(self, samples: Samples) -> None:
         self.samples = samples
         with ThreadPoolExecutor(2) as readers:
-            self._kept = list(readers.map(samples.__getitem__, range(len(samples))))  # type: ignore[arg-type]
+            self._kept = list(readers.map(samples.__getitem__, range(len(samples))))
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -38,7 +40,7 @@ class CachedSamples(Dataset[Any]):
         return getattr(self.samples, name)
 
 
-def cached(samples: Dataset[Any], policy: str) -> Dataset[Any]:
+def cached(samples: Samples, policy: str) -> Samples:
     """``samples``, kept in memory when ``policy`` says so.
 
     Args:
@@ -46,7 +48,7 @@ def cached(samples: Dataset[Any], policy: str) -> Dataset[Any]:
         policy: "memory" always, "none" never, "auto" when the whole (estimated from its first, middle and last sample)
             takes at most a quarter of the free memory.
     """
-    count = len(samples)  # type: ignore[arg-type]
+    count = len(samples)
     if policy == "none" or count == 0:
         return samples
     if policy == "auto":

@@ -14,13 +14,14 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from delineate.checks import require
+from delineate.data.samples import Samples
 
 
 class SampleKey(NamedTuple):
     """One sample of one epoch."""
 
     epoch: int
-    index: int
+    sample: int
 
 
 def sample_seed(seed: int, epoch: int, index: int) -> int:
@@ -99,7 +100,7 @@ class BatchOrder(Sampler[list[SampleKey]]):
         first = self._first[1] if epoch == self._first[0] else 0
         for batch in range(first, len(self)):
             whole = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield [SampleKey(epoch, index) for index in whole[self.rank :: self.world_size]]
+            yield [SampleKey(epoch, sample) for sample in whole[self.rank :: self.world_size]]
 
 
 class SeededSamples(Dataset[tuple[Any, dict[str, Any]]]):
@@ -112,14 +113,14 @@ class SeededSamples(Dataset[tuple[Any, dict[str, Any]]]):
         seed: of the run.
     """
 
-    def __init__(self, samples: Dataset[Any], transform: Callable[..., Any], *, seed: int) -> None:
+    def __init__(self, samples: Samples, transform: Callable[..., Any], *, seed: int) -> None:
         self.samples, self.transform, self.seed = samples, transform, seed
 
     def __len__(self) -> int:
-        return len(self.samples)  # type: ignore[arg-type]
+        return len(self.samples)
 
     def __getitem__(self, key: SampleKey) -> tuple[Any, dict[str, Any]]:
-        image, target = self.samples[key.index]
+        image, target = self.samples[key.sample]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(sample_seed(self.seed, key.epoch, key.index))
+            torch.manual_seed(sample_seed(self.seed, key.epoch, key.sample))
             return self.transform(image, target)

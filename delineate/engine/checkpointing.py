@@ -149,14 +149,12 @@ class RunCheckpoints(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the epoch's row of the learning curves and save; keep the best apart."""
-        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        row = {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
-        row |= {name: value for name, value in sorted(values.items()) if name.startswith("val/")}
+        row: dict[str, float] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        row["lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
         row["train/loss"] = float(pl_module.train_loss.compute())  # type: ignore[operator, union-attr]
-        validated = (trainer.current_epoch + 1) % trainer.check_val_every_n_epoch == 0
-        if not validated:
-            row = {name: value for name, value in row.items() if not name.startswith("val/")}
+        if (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0:
+            values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            row |= {name: value for name, value in values.items() if name.startswith("val/")}
         self.history.append(row)
         score = row.get(self.monitor)
         better = score is not None and score == score and (self.best is None or score > self.best)

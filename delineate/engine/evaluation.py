@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from delineate.data.batches import SemanticCollate
 from delineate.data.opening import open_dataset
+from delineate.data.samples import Samples
 from delineate.engine.loading import validation_batches
 from delineate.engine.predictor import Predictor, load
 from delineate.engine.run import Run, write_json
@@ -69,9 +69,7 @@ class Evaluation:
         )
 
 
-def evaluate(
-    predictor: Predictor | Run | str | Path, data: Dataset[Any] | str | Path, **options: Any
-) -> dict[str, Any]:
+def evaluate(predictor: Predictor | Run | str | Path, data: Samples | str | Path, **options: Any) -> dict[str, Any]:
     """Scores of a predictor on a data set as nested plain numbers; :func:`measure` says the options and keeps more.
 
     Returns:
@@ -82,7 +80,7 @@ def evaluate(
 
 def measure(
     predictor: Predictor | Run | str | Path,
-    data: Dataset[Any] | str | Path,
+    data: Samples | str | Path,
     *,
     split: str = "val",
     boundary: bool = True,
@@ -116,18 +114,18 @@ def measure(
         data = open_dataset(data, split=split, channels=predictor.preprocessing.channels)
     _check_classes(predictor, data)
     taxonomy = predictor.taxonomy
-    count, ignore = taxonomy.num_classes, data.taxonomy.ignore_index  # type: ignore[attr-defined]
+    count, ignore = taxonomy.num_classes, data.taxonomy.ignore_index
     metric = SemanticScores(taxonomy.names, ignore_index=ignore, boundary=boundary)
     infer = predictor.inference(tta)
     images: list[ImageScore] = []
-    total = len(data)  # type: ignore[arg-type]
+    total = len(data)
     for batch in validation_batches(data, batch_size=batch_size, collate=SemanticCollate(ignore), workers=workers):
         labels = infer(batch.images).argmax(1).cpu()
         for place, (index, (h, w)) in enumerate(zip(batch.indices, batch.sizes, strict=True)):
             prediction, target = labels[place : place + 1, :h, :w], batch.target[place : place + 1, :h, :w]
             metric.update(prediction, target)
             own = semantic_scores(confusion_matrix(prediction, target, num_classes=count, ignore_index=ignore))
-            images.append(ImageScore(index, data.stem(index), own["miou"], own["pixel_accuracy"]))  # type: ignore[attr-defined]
+            images.append(ImageScore(index, data.stem(index), own["miou"], own["pixel_accuracy"]))
         if progress is not None:
             progress(len(images), total)
     return Evaluation(
@@ -139,7 +137,7 @@ def measure(
     )
 
 
-def _check_classes(predictor: Predictor, data: Any) -> None:
+def _check_classes(predictor: Predictor, data: Samples) -> None:
     ours, theirs = predictor.taxonomy.names, data.taxonomy.names
     if len(ours) != len(theirs):
         raise DataError(
@@ -148,7 +146,7 @@ def _check_classes(predictor: Predictor, data: Any) -> None:
         )
 
 
-def predicted_labels(predictor: Predictor, data: Any, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def predicted_labels(predictor: Predictor, data: Samples, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Image ``(H, W, C)``, target and predicted labels ``(H, W)`` of one sample."""
     image, target = data.read(index)
     batch = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -12,6 +13,13 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from delineate.data.batches import SemanticBatch, SemanticCollate
 from delineate.data.order import BatchOrder, SeededSamples
+from delineate.data.samples import Samples
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """A signal to the whole group must not kill a reader: the parent saves its state first, then ends its readers."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def default_workers() -> int:
@@ -36,8 +44,8 @@ class SegmentationData(pl.LightningDataModule):
 
     def __init__(
         self,
-        train: Dataset[Any],
-        val: Dataset[Any] | None,
+        train: Samples,
+        val: Samples | None,
         *,
         transform: Callable[..., Any],
         order: BatchOrder,
@@ -55,7 +63,7 @@ class SegmentationData(pl.LightningDataModule):
         self.val_batch_size = val_batch_size
         self.workers = workers
 
-    def train_dataloader(self) -> DataLoader[SemanticBatch]:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Asked for once, after a checkpoint is loaded, so that it continues where that left off."""
         return DataLoader(
             self.train,
@@ -63,10 +71,11 @@ class SegmentationData(pl.LightningDataModule):
             collate_fn=self.collate,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
+            worker_init_fn=_leave_signals_to_the_parent,
             pin_memory=torch.cuda.is_available(),
         )
 
-    def val_dataloader(self) -> DataLoader[SemanticBatch] | list[Any]:
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Each process reads its stride of the split, every image exactly once."""
         if self.val is None:
             return []
@@ -87,21 +96,22 @@ class SegmentationData(pl.LightningDataModule):
 
 
 def validation_batches(
-    samples: Dataset[Any],
+    samples: Samples,
     *,
     batch_size: int,
     collate: SemanticCollate,
     rank: int = 0,
     world_size: int = 1,
     workers: int = 0,
-) -> DataLoader[SemanticBatch]:
+) -> DataLoader[Any]:
     """The samples of one process in order, none twice and none left out over all processes."""
-    share = range(rank, len(samples), world_size)  # type: ignore[arg-type]
+    share = range(rank, len(samples), world_size)
     return DataLoader(
-        samples if world_size == 1 else Subset(samples, share),
+        Subset(cast(Dataset[Any], samples), share),
         batch_size=batch_size,
         collate_fn=collate,
         num_workers=workers,
         persistent_workers=workers > 0,
+        worker_init_fn=_leave_signals_to_the_parent,
         pin_memory=torch.cuda.is_available(),
     )

@@ -19,9 +19,8 @@ def parameter_groups(model: nn.Module, recipe: OptimizerRecipe) -> list[dict[str
     Biases, normalisation and other vectors are not decayed unless the recipe says ``decay_all``. The encoder is the
     sub-module called ``encoder``, where a model has one.
     """
-    encoder = (
-        {id(p) for p in model.encoder.parameters()} if isinstance(getattr(model, "encoder", None), nn.Module) else set()
-    )
+    part = getattr(model, "encoder", None)
+    encoder = {id(p) for p in part.parameters()} if isinstance(part, nn.Module) else set()
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:

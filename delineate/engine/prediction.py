@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from delineate.engine.predictor import Predictor, image_files, load
 from delineate.errors import DataError
@@ -36,7 +37,7 @@ def predict_files(
     overlays: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> WrittenPredictions:
-    """Predict image files; under ``out`` write ``masks/*.png`` (ids), ``overlays/*.jpg`` and ``predictions.json`` (COCO).
+    """Predict image files; ``out`` gets ``masks/*.png`` (ids), ``overlays/*.jpg`` and ``predictions.json`` (COCO).
 
     A file that cannot be read is named in the result and the others go on.
 
@@ -54,7 +55,9 @@ def predict_files(
     if not isinstance(predictor, Predictor):
         predictor = load(predictor)
     folder = Path(out)
-    entries, annotations, failures = [], [], []
+    entries: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    failures: list[str] = []
     for number, (file, name) in enumerate(zip(files, _names(files), strict=True), start=1):
         try:
             result = predictor.predict(file, tile=tile, overlap=overlap, tta=tta, name=name)

@@ -90,13 +90,15 @@ class Predictor:
         """
         pixels = self._pixels(image, large=tile is not None)
         infer = self.inference(tta)
+        labels: np.ndarray
+        scores: np.ndarray | None
         if tile is None:
             labels, scores = _decide(infer(_batch(pixels)))
         else:
             classes = self.taxonomy.num_classes
             tiled = predict_tiled(pixels, infer, num_classes=classes, tile=tile, overlap=overlap, batch_size=1)
             labels, scores = tiled.labels, tiled.scores
-        shown = pixels if pixels.shape[-1] == 3 else np.repeat(pixels[..., :1], 3, axis=-1)
+        shown = displayed(pixels)
         name = name or (Path(image).stem if isinstance(image, str | Path) else "")
         return SemanticMap(labels=labels, taxonomy=self.taxonomy, image=shown, scores=scores, name=name)
 
@@ -122,6 +124,12 @@ class Predictor:
             f"{pixels.dtype} {tuple(pixels.shape)}",
         )
         return pixels
+
+
+def displayed(pixels: np.ndarray) -> np.ndarray:
+    """RGB ``(H, W, 3)`` of pixels with any number of channels: the first one as grey where they are not three."""
+    rgb: np.ndarray = pixels if pixels.shape[-1] == 3 else np.repeat(pixels[..., :1], 3, axis=-1)
+    return rgb
 
 
 def _batch(pixels: np.ndarray) -> Tensor:

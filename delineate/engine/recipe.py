@@ -75,7 +75,7 @@ class ScheduleRecipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     """How the learning rate moves over the run.
 
     Args:
-        name: "poly" ``(1 - t)^power``, "cosine", "one_cycle" (up from lr/25 by cosine, down to lr/10000), or "constant".
+        name: "poly" ``(1 - t)^power``, "cosine", "one_cycle" (up from lr/25 and down to lr/10000) or "constant".
         power: of "poly".
         warmup: the share of all steps over which the rate rises, linearly or ("one_cycle", default 0.3) by cosine.
         floor: the share of the peak rate that "poly" and "cosine" never fall below.

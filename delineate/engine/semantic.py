@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
@@ -109,7 +109,7 @@ class SemanticSegmentation(pl.LightningModule):
         self.scores.reset()
         self.val_loss.reset()
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The recipe's optimizer, with its schedule stepping once an optimizer step."""
         optimizer = create_optimizer(self.model, self.recipe.optimizer)
         factor = schedule_factor(self.recipe.schedule, self.total_steps)

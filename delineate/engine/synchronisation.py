@@ -25,7 +25,7 @@ class _SumOverProcesses(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         total = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total
@@ -65,10 +65,11 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
         features, number = self.num_features, total[-1]
         mean = total[:features] / number
         variance = (total[features : 2 * features] / number - mean.square()).clamp_min(0)
-        if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
+        counted = self.num_batches_tracked
+        if self.running_mean is not None and self.running_var is not None and counted is not None:
             with torch.no_grad():
-                self.num_batches_tracked.add_(1)  # type: ignore[operator]
-                share = self.momentum if self.momentum is not None else 1.0 / float(self.num_batches_tracked)  # type: ignore[arg-type]
+                counted.add_(1)
+                share = self.momentum if self.momentum is not None else 1.0 / float(counted)
                 self.running_mean.lerp_(mean.detach(), share)
                 self.running_var.lerp_(variance.detach() * (number / (number - 1).clamp_min(1)), share)
         scale = torch.rsqrt(variance + self.eps)

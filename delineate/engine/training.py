@@ -23,6 +23,8 @@ from delineate.data.augmentation import Augmentation, train_transform
 from delineate.data.caching import cached
 from delineate.data.opening import open_dataset
 from delineate.data.order import BatchOrder, sample_seed
+from delineate.data.samples import Samples
+from delineate.data.statistics import class_weights
 from delineate.engine.averaging import MovingAverage
 from delineate.engine.checkpointing import RunCheckpoints, WholeCheckpointIO, read_checkpoint
 from delineate.engine.loading import SegmentationData, default_workers
@@ -146,11 +148,11 @@ class _Session:
         )
         self.losses = create_losses(self._losses(), ignore_index=self.taxonomy.ignore_index)
 
-    def _open(self, split: str) -> Any:
+    def _open(self, split: str) -> Samples:
         read = self.recipe.data
         return open_dataset(read.path, split=split, format=read.format, on_error=read.on_error, channels=read.channels)
 
-    def _validation(self) -> Any | None:
+    def _validation(self) -> Samples | None:
         """The validation split; None when the data has none and the recipe did not ask for one by name."""
         try:
             return self._open(self.recipe.data.val_split)
@@ -211,7 +213,7 @@ class _Session:
             file_of=self.train_set.files,
         )
         if trainer_recipe.channels_last:
-            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            module.to(memory_format=torch.channels_last)
         if self.devices > 1:
             synchronise_batch_norm(module)
         if self.rank == 0:

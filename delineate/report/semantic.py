@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import torch
 
 from delineate.data.opening import open_dataset
-from delineate.engine.evaluation import Evaluation, measure, predicted_labels
-from delineate.engine.predictor import Predictor, load
+from delineate.data.samples import Samples
+from delineate.engine.evaluation import Evaluation, ImageScore, measure, predicted_labels
+from delineate.engine.predictor import Predictor, displayed, load
 from delineate.engine.recipe import build_recipe, read_recipe
 from delineate.engine.run import Run, open_run
 from delineate.report.page import Example, Fact, ReportContent, write_report
@@ -101,7 +101,7 @@ def report_run(
     return evaluation
 
 
-def _examples(predictor: Predictor, dataset: Any, evaluation: Evaluation, *, seed: int) -> list[Example]:
+def _examples(predictor: Predictor, dataset: Samples, evaluation: Evaluation, *, seed: int) -> list[Example]:
     """The best, the worst and some other images, predicted again so that no prediction is kept for all."""
     known = [image for image in evaluation.images if not math.isnan(image.miou)]
     ranked = sorted(known, key=lambda image: image.miou)
@@ -111,13 +111,12 @@ def _examples(predictor: Predictor, dataset: Any, evaluation: Evaluation, *, see
     order = torch.randperm(len(rest), generator=torch.Generator().manual_seed(seed)).tolist()
     drawn = [rest[place] for place in order[:EXAMPLES]]
     examples = []
-    for group, images in (("best", best), ("worst", worst), ("random", drawn)):
+    groups: dict[Literal["best", "worst", "random"], list[ImageScore]] = {"best": best, "worst": worst, "random": drawn}
+    for group, images in groups.items():
         for image in images:
             pixels, target, labels = predicted_labels(predictor, dataset, image.index)
-            shown = pixels if pixels.shape[-1] == 3 else np.repeat(pixels[..., :1], 3, axis=-1)
-            examples.append(
-                Example(group, image.name, shown, target, labels, image.miou, image.pixel_accuracy)  # type: ignore[arg-type]
-            )
+            shown = displayed(pixels)
+            examples.append(Example(group, image.name, shown, target, labels, image.miou, image.pixel_accuracy))
     return examples
 
 

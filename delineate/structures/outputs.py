@@ -18,4 +18,4 @@ class SemanticOutputs:
     """
 
     logits: Float[Tensor, "B K H W"]
-    auxiliary: tuple[Float[Tensor, "B K h w"], ...] = field(default=())
+    auxiliary: tuple[Float[Tensor, "B K _ _"], ...] = field(default=())

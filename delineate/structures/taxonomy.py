@@ -95,7 +95,7 @@ class Taxonomy:
         return len(self.names)
 
     def index(self, name: str) -> int:
-        """The label of the class called ``name``; raises :class:`~delineate.errors.UnknownNameError` with the nearest."""
+        """The label of the class called ``name``; an unknown one raises UnknownNameError with the nearest."""
         if name not in self.names:
             raise unknown_name("class", name, self.names)
         return self.names.index(name)

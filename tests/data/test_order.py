@@ -21,9 +21,9 @@ def test_every_epoch_is_another_permutation_and_drops_the_incomplete_batch():
     batches.set_epoch(1)
     second = list(batches)
     assert [len(batch) for batch in first] == [4, 4]
-    assert len({key.index for batch in first for key in batch}) == 8
+    assert len({key.sample for batch in first for key in batch}) == 8
     assert {key.epoch for batch in second for key in batch} == {1}
-    assert [[k.index for k in b] for b in first] != [[k.index for k in b] for b in second]
+    assert [[k.sample for k in b] for b in first] != [[k.sample for k in b] for b in second]
     assert sorted(batches.permutation(5)) == list(range(10))
 
 

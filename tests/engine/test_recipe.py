@@ -71,7 +71,7 @@ def test_mistakes_name_the_key(values, settings, message):
 
 
 def test_files_that_are_no_recipe_are_named(tmp_path):
-    with pytest.raises(RecipeError, match="must be a readable file; got '.*absent.yaml'"):
+    with pytest.raises(RecipeError, match=r"must be a readable file; got '.*absent.yaml'"):
         read_recipe(tmp_path / "absent.yaml")
     broken = tmp_path / "broken.yaml"
     broken.write_text("model: [unet\n")
