@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +45,20 @@ def replaced_file(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def linked_file(source: str | Path, path: str | Path) -> None:
+    """Make ``path`` a second name of ``source``, or a copy of it where the disk cannot link; whole or not at all.
+
+    Later writing ``source`` by :func:`replaced_file` leaves ``path`` as it is.
+    """
+    source, path = Path(source), Path(path)
+    with replaced_file(path) as temporary:
+        temporary.unlink()
+        try:
+            temporary.hardlink_to(source)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(source, temporary)
 
 
 def write_text(path: str | Path, text: str) -> None:

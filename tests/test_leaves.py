@@ -9,7 +9,7 @@ import pytest
 
 from delineate.checks import require
 from delineate.errors import ArgumentError, DelineateError, UnknownNameError
-from delineate.files import replaced_file, write_text
+from delineate.files import linked_file, replaced_file, write_text
 from delineate.registry import Registry, nearest_name, unknown_name
 
 
@@ -60,3 +60,13 @@ def test_replaced_file_is_as_readable_as_any_new_file(tmp_path):
     plain.write_text("x")
     write_text(ours, json.dumps({}))
     assert stat.S_IMODE(ours.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+def test_a_linked_file_stays_when_its_source_is_replaced(tmp_path):
+    write_text(tmp_path / "last", "first")
+    linked_file(tmp_path / "last", tmp_path / "best")
+    write_text(tmp_path / "last", "second")
+    assert (tmp_path / "best").read_text() == "first"
+    linked_file(tmp_path / "last", tmp_path / "best")
+    assert (tmp_path / "best").read_text() == "second"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["best", "last"]

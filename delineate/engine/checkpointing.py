@@ -15,7 +15,10 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from delineate.data.order import BatchOrder
 from delineate.errors import DelineateError, NonFiniteLossError, RunError
-from delineate.files import replaced_file
+from delineate.files import linked_file, replaced_file
+
+# epochs may take a second, and a checkpoint half of one: closer together than this only the best and the last are saved
+EPOCH_END_SECONDS = 30.0
 
 
 class TrainingInterrupted(DelineateError):
@@ -50,13 +53,13 @@ def read_checkpoint(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged or unsafe file; each becomes one clear line
-        what = str(error).splitlines()[0][:160]
+        what = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise RunError(f"checkpoint must be a whole file of plain tensors; got '{path}' ({what}).") from error
     return checkpoint
 
 
 class RunCheckpoints(Checkpoint):
-    """Keep ``last.ckpt`` (at each epoch's end, and inside epochs by time or steps) and ``best.ckpt``.
+    """Keep ``last.ckpt`` (at epochs' ends, half a minute apart or more, and inside epochs) and ``best.ckpt``.
 
     A checkpoint inside an epoch is taken only right after an optimizer step, so that no half-summed gradient is lost,
     and never after the last batch, whose state the epoch's end saves together with its validation. With each goes the
@@ -125,9 +128,10 @@ class RunCheckpoints(Checkpoint):
             raise KeyboardInterrupt
         self._signal = number
 
-    def _interrupted(self, trainer: pl.Trainer) -> bool:
-        noted = self._signal is not None
-        return bool(trainer.strategy.reduce_boolean_decision(noted, all=False)) if trainer.world_size > 1 else noted
+    @staticmethod
+    def _agreed(trainer: pl.Trainer, here: bool) -> bool:
+        """Whether it holds in any process, so that all of them do the same."""
+        return bool(trainer.strategy.reduce_boolean_decision(here, all=False)) if trainer.world_size > 1 else here
 
     # when to save
 
@@ -138,11 +142,8 @@ class RunCheckpoints(Checkpoint):
         done = batch_idx + 1
         if done % trainer.accumulate_grad_batches or done >= trainer.num_training_batches:
             return
-        interrupted = self._interrupted(trainer)
-        due = time.monotonic() - self._saved_at >= self.seconds
-        if trainer.world_size > 1:
-            due = bool(trainer.strategy.reduce_boolean_decision(due, all=False))
-        if interrupted or due or (self.steps is not None and trainer.global_step % self.steps == 0):
+        interrupted = self._agreed(trainer, self._signal is not None)
+        if interrupted or self._due(trainer, self.seconds):
             self._save(trainer, {"epoch": trainer.current_epoch, "batch": done})
         if interrupted:
             self._stop(trainer)
@@ -160,9 +161,19 @@ class RunCheckpoints(Checkpoint):
         better = score is not None and score == score and (self.best is None or score > self.best)
         if better:
             self.best = score
-        self._save(trainer, {"epoch": trainer.current_epoch + 1, "batch": 0}, best=better)
-        if self._interrupted(trainer):
+        interrupted = self._agreed(trainer, self._signal is not None)
+        last = trainer.should_stop or trainer.current_epoch + 1 >= (trainer.max_epochs or 0)
+        if better or last or interrupted or self._due(trainer, min(self.seconds, EPOCH_END_SECONDS)):
+            self._save(trainer, {"epoch": trainer.current_epoch + 1, "batch": 0}, best=better)
+        if trainer.is_global_zero:
+            self._write_curves()
+        if interrupted:
             self._stop(trainer)
+
+    def _due(self, trainer: pl.Trainer, seconds: float) -> bool:
+        """Whether a checkpoint is wanted, by optimizer steps or by the time since the one before."""
+        by_steps = self.steps is not None and trainer.global_step % self.steps == 0
+        return by_steps or self._agreed(trainer, time.monotonic() - self._saved_at >= seconds)
 
     def _save(self, trainer: pl.Trainer, position: dict[str, int], *, best: bool = False) -> None:
         module = trainer.lightning_module
@@ -174,10 +185,8 @@ class RunCheckpoints(Checkpoint):
             )
         self.position = position
         trainer.save_checkpoint(self.folder / "last.ckpt")
-        if best:
-            trainer.save_checkpoint(self.folder / "best.ckpt")
-        if trainer.is_global_zero:
-            self._write_curves()
+        if best and trainer.is_global_zero:
+            linked_file(self.folder / "last.ckpt", self.folder / "best.ckpt")
         self._saved_at = time.monotonic()
 
     def _write_curves(self) -> None:

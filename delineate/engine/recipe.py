@@ -100,7 +100,7 @@ class TrainerRecipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
         gradient_clip: the largest gradient norm; None for any.
         early_stopping: validations without a better mIoU before the run ends; None for never.
         validate_every: epochs between validations.
-        checkpoint_minutes: wall-clock minutes between checkpoints inside an epoch (each epoch's end has one too).
+        checkpoint_minutes: wall-clock minutes between checkpoints inside an epoch (epochs' ends have them too).
         checkpoint_steps: optimizer steps between checkpoints inside an epoch, None for only by time.
         threads: torch's CPU threads in each process; None leaves torch's choice.
     """
