@@ -24,9 +24,8 @@ def main(names: list[str]) -> None:
         sys.exit(f"bench must be one of precision, {', '.join(GOALS)}; got '{unknown[0]}'")
     wanted = names or ["precision", *GOALS]
     day = datetime.now(UTC).date()
-    print(
-        f"{processor_name()}, {os.cpu_count()} cores, torch {torch.__version__}, Python {platform.python_version()}, {day}"
-    )
+    print(f"{processor_name()}, {os.cpu_count()} cores, {day}")
+    print(f"torch {torch.__version__}, Python {platform.python_version()}")
     rows = []
     if "precision" in wanted:
         precision.main()
