@@ -30,7 +30,8 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     Args:
         preset: the name of the preset the values began with.
-        crop: (height, width) of what the model trains on; None keeps each image's own size.
+        crop: (height, width) of what the model trains on; with None training chooses it by the images' sizes, and the
+            transform by itself keeps each image's own size.
         scale: smallest and largest magnification, drawn log-uniformly.
         rotation: largest angle in degrees, either way.
         elastic: standard deviation of U-Net's displacements, in pixels of the crop; 0 for none.

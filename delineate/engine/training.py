@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import statistics
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +22,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from delineate.checks import require
 from delineate.data.augmentation import Augmentation, train_transform
 from delineate.data.caching import cached
-from delineate.data.opening import open_dataset
+from delineate.data.opening import BUILT_IN, open_dataset
 from delineate.data.order import BatchOrder, sample_seed
 from delineate.data.samples import Samples
 from delineate.data.statistics import class_weights
@@ -75,21 +76,16 @@ def train(
     require(devices >= 1, "devices", "be at least 1", devices)
     if resume is not None:
         run = open_run(resume)
-        checked = build_recipe(read_recipe(run.recipe), [*settings, *([f"data.path={data}"] if data else [])])
+        checked = _on_data(build_recipe(read_recipe(run.recipe), settings), data)
         if not run.last_checkpoint.is_file():
             raise RunError(
                 f"resume must name a run with a checkpoint; got '{resume}', which stopped before its first one."
             )
     else:
-        checked = build_recipe(_plain(recipe), settings)
-        if data is not None:
-            path = str(data)
-            checked = msgspec.structs.replace(checked, data=msgspec.structs.replace(checked.data, path=path))
-        run = Run(Path())
+        checked = _on_data(build_recipe(_plain(recipe), settings), data)
     session = _Session(checked, devices=devices)
     if resume is None:
-        name = f"{Path(checked.data.path).resolve().name}-{checked.model['name']}"
-        run = new_run(name, out)
+        run = new_run(f"{Path(checked.data.path).name}-{checked.model['name']}", out)
     return session.fit(run, resume=resume is not None, progress=progress)
 
 
@@ -109,6 +105,22 @@ def _plain(recipe: str | Path | Mapping[str, Any] | Recipe | None) -> Mapping[st
     return {"model": {"name": recipe}}
 
 
+def _on_data(recipe: Recipe, data: str | Path | None) -> Recipe:
+    """The recipe for that data set, by its whole path, so that the run can be continued from any folder."""
+    path = str(data if data is not None else recipe.data.path)
+    if path != BUILT_IN:
+        path = str(Path(path).expanduser().resolve())
+    return msgspec.structs.replace(recipe, data=msgspec.structs.replace(recipe.data, path=path))
+
+
+def _fitting_crop(samples: Samples) -> tuple[int, int]:
+    """A crop for images of these sizes: the median height and width, whole multiples of 32 and at most 512."""
+    probes = sorted({round(place * (len(samples) - 1) / 15) for place in range(16)})
+    shapes = [samples[index][0].shape[-2:] for index in probes]
+    height, width = (int(statistics.median(shape[side] for shape in shapes)) for side in (0, 1))
+    return tuple(min(512, side // 32 * 32 if side >= 32 else side) for side in (height, width))  # type: ignore[return-value]
+
+
 class _Session:
     """One process's share of a run: data, model and losses of a recipe, checked before any folder is made."""
 
@@ -125,6 +137,9 @@ class _Session:
         self.train_set = self._open(recipe.data.train_split)
         self.taxonomy = self.train_set.taxonomy
         self.val_set = self._validation()
+        if recipe.augmentation["crop"] is None:
+            changes = {**recipe.augmentation, "crop": list(_fitting_crop(self.train_set))}
+            recipe = self.recipe = msgspec.structs.replace(recipe, augmentation=changes)
         self.order = BatchOrder(
             len(self.train_set),
             batch_size=read.batch_size,
@@ -270,6 +285,11 @@ class _Session:
             skipped=list(self.train_set.skipped) + ([] if self.val_set is None else list(self.val_set.skipped)),
         )
         sessions = run.read_environment().get("sessions", []) if resume else []
+        if sessions and sessions[-1].get("precision", self.precision) != self.precision:
+            logging.getLogger("delineate").warning(
+                f"the run began in {sessions[-1]['precision']} and goes on in {self.precision} here, so its weights "
+                f"will differ in their last digits; --set trainer.precision={sessions[-1]['precision']} keeps it"
+            )
         write_json(run.environment, {"sessions": [*sessions, facts]})
 
     def _note_end(self, run: Run, *, seconds: float, epochs: int) -> None:

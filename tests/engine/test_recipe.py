@@ -91,3 +91,15 @@ def test_an_empty_file_is_the_default_recipe(tmp_path):
     path = tmp_path / "empty.yaml"
     path.write_text("")
     assert build_recipe(read_recipe(path)) == build_recipe({})
+
+
+def test_a_run_without_a_crop_chooses_one_by_the_images(squares, tiny, tmp_path, monkeypatch):
+    from delineate.engine.training import train
+
+    tiny["augmentation"] = {"preset": "none"}
+    tiny["trainer"] |= {"max_epochs": 1}
+    monkeypatch.chdir(squares.parent)
+    run = train(tiny, data=squares.name, out=tmp_path / "run", progress=False)
+    kept = build_recipe(read_recipe(run.recipe))
+    assert list(kept.augmentation["crop"]) == [32, 32]
+    assert kept.data.path == str(squares)
