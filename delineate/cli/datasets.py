@@ -53,7 +53,7 @@ def stats_command(
     plot: Annotated[Path | None, typer.Option(help="Draw the class shares and image sizes to this PNG.")] = None,
 ) -> None:
     """Count images, pixels and classes, with the class weights that follow from them."""
-    from delineate.cli.tables import print_table, progress_bar
+    from delineate.cli.tables import counted, print_table, progress_bar
     from delineate.data.opening import open_dataset
     from delineate.data.statistics import dataset_statistics
 
@@ -65,7 +65,9 @@ def stats_command(
     if as_json:
         typer.echo(json.dumps(statistics.to_dict(), indent=2))
         return
-    print_table(statistics.columns, statistics.rows(), title=f"{dataset.name} / {split}: {len(dataset)} images")
+    print_table(
+        statistics.columns, statistics.rows(), title=f"{dataset.name} / {split}: {counted(len(dataset), 'image')}"
+    )
     typer.echo(statistics.summary())
     if plot is not None:
         typer.echo(f"plot: {plot}")

@@ -67,17 +67,40 @@ def main() -> None:
     if "--debug" in sys.argv:  # accepted anywhere on the line
         sys.argv.remove("--debug")
     try:
-        app()
-    except DelineateError as error:
-        if debug:
-            raise
-        typer.secho(f"error: {error}", err=True, fg=None if os.environ.get("NO_COLOR") else "red")
-        raise SystemExit(143 if type(error).__name__ == "TrainingInterrupted" else 1) from None
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # a reader that left early is noticed here, not while Python shuts down
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except Exception as error:
+        if debug:
+            raise
+        typer.secho(f"error: {error_line(error)}", err=True, fg=None if os.environ.get("NO_COLOR") else "red")
+        raise SystemExit(143 if type(error).__name__ == "TrainingInterrupted" else 1) from None
+
+
+def error_line(error: Exception) -> str:
+    """What an error says to a person, in one line.
+
+    Example:
+        >>> error_line(DelineateError("tile must be larger than overlap; got 64."))
+        'tile must be larger than overlap; got 64.'
+        >>> error_line(PermissionError(13, "Permission denied", "runs"))
+        'Permission denied: runs'
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    if isinstance(error, DelineateError):
+        if "Original Traceback" not in str(error):
+            return " ".join(lines)
+        return lines[-1].removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")  # from a reading process
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror + (f": {error.filename}" if error.filename else "")
+    what = f"{type(error).__name__}: {lines[0]}".removesuffix(": ").removesuffix(".")
+    return f"{what}. This was not foreseen; --debug shows where it happened."
 
 
 if __name__ == "__main__":

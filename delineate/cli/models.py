@@ -14,7 +14,7 @@ def models_command(
         bool, typer.Option("--options", help="Also list each model's options and their defaults.")
     ] = False,
 ) -> None:
-    """List the models: name, task, paper, parameters, and with --options what each takes."""
+    """List the models: task, parameters, paper, and with --options what each takes and the papers in full."""
     from delineate.cli.tables import print_table
     from delineate.models.catalogue import MODELS, list_models, model_options, parameter_count
 
@@ -22,19 +22,20 @@ def models_command(
     if not names:
         typer.echo("No model matches. `delineate models` without options lists them all.")
         raise typer.Exit(1)
-    rows = [
-        [
-            name,
-            MODELS[name].task,
-            MODELS[name].paper,
-            str(MODELS[name].year),
-            f"{parameter_count(name) / 1e6:.2f} M",
-            MODELS[name].encoder or "-",
-        ]
-        for name in names
-    ]
-    print_table(["model", "task", "paper", "year", "parameters (21 classes)", "encoder"], rows)
+    rows = []
+    for name in names:
+        entry = MODELS[name]
+        parameters = f"{parameter_count(name) / 1e6:.2f} M"
+        first = entry.paper.partition(",")[0]
+        rows.append([name, entry.task, parameters, entry.encoder, f"{first} et al. {entry.year}", entry.summary])
+    print_table(["model", "task", "parameters", "encoder", "paper", "what it is"], rows)
     if options:
+        typer.echo("")
         rows = [[name, option, repr(default)] for name in names for option, default in model_options(name).items()]
         print_table(["model", "option", "default"], rows)
-    typer.echo("Train one with: delineate train NAME --data PATH --set model.encoder=resnet50")
+        typer.echo("")
+        for name in names:
+            typer.echo(f"{name}: {MODELS[name].paper} {MODELS[name].year}")
+    typer.echo("")
+    typer.echo("Parameters are those with 21 classes and the encoder named, which is the default and can be exchanged.")
+    typer.echo("Train one with: delineate train unet --data PATH --set model.encoder=resnet50")

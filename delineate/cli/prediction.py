@@ -18,7 +18,7 @@ def predict_command(
     overlays: Annotated[bool, typer.Option(help="Write pictures with the classes painted over.")] = True,
 ) -> None:
     """Predict a label for every pixel: overlays to look at, id PNGs, and COCO JSON that other tools open."""
-    from delineate.cli.tables import progress_bar
+    from delineate.cli.tables import counted, progress_bar
     from delineate.engine.prediction import predict_files
 
     with progress_bar("predicting") as progress:
@@ -27,8 +27,8 @@ def predict_command(
         )
     for failure in written.failures:
         typer.echo(f"skipped: {failure}", err=True)
-    typer.echo(f"{written.count} images: {out / 'masks'}, {out / 'predictions.json'}")
-    if overlays:
+    typer.echo(f"{counted(written.count, 'image')}: {out / 'masks'}, {out / 'predictions.json'}")
+    if overlays and written.count:
         typer.echo(f"pictures: {out / 'overlays'}")
     raise typer.Exit(1 if written.failures else 0)
 
@@ -45,4 +45,4 @@ def export_command(
     exporter = EXPORTERS[format]
     target = out or (run if run.is_dir() else run.parent) / f"model.{format}"
     model, card = load_weights(run)
-    typer.echo(str(exporter(model, target, card)))
+    typer.echo(f"{format}: {exporter(model, target, card)}")

@@ -3,30 +3,56 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+UNBROKEN = 10_000  # columns that a pipe or a file has: every row stays one line
+COMFORTABLE = 100  # columns; below, less space goes between the cells
 
 
 def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "", total: Sequence[Any] = ()
 ) -> None:
-    """Print rows under columns; numbers to the right, NaN as "n/a"; plain text where nobody watches."""
+    """Print rows under columns; numbers to the right and never broken, NaN as "n/a"; each row one line in a pipe."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, show_footer=bool(total))
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = UNBROKEN
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        show_footer=bool(total),
+        padding=(0, 2 if console.width >= COMFORTABLE else 0, 0, 0),
+    )
     for place, column in enumerate(columns):
         number = any(isinstance(row[place], int | float) for row in rows)
-        footer = cell(total[place]) if total else ""
-        table.add_column(column, footer=footer, justify="right" if number else "left", overflow="fold")
+        cells = [cell(row[place]) for row in rows]
+        table.add_column(
+            column,
+            footer=cell(total[place]) if total else "",
+            justify="right" if number else "left",
+            overflow="fold",
+            # names in the first column and numbers stay whole; columns of words give way
+            min_width=max(map(len, [*cells, *column.split()]), default=0) if number or (rows and place == 0) else None,
+        )
     for row in rows:
         table.add_row(*(cell(value) for value in row))
-    if not console.is_terminal:  # a pipe or a file gets every column whole
-        console.width = max(console.width, 160)
-    console.print(table)
+    narrowest = console.measure(table, options=console.options.update(max_width=UNBROKEN)).minimum
+    console.width = max(console.width, narrowest)
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def cell(value: Any) -> str:
@@ -45,6 +71,16 @@ def cell(value: Any) -> str:
     from rich.markup import escape
 
     return escape(str(value))
+
+
+def counted(number: int, one: str) -> str:
+    """A number with its noun.
+
+    Example:
+        >>> counted(1, "image"), counted(1200, "image")
+        ('1 image', '1,200 images')
+    """
+    return f"{number:,} {one}{'' if number == 1 else 's'}"
 
 
 @contextmanager

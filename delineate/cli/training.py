@@ -33,10 +33,11 @@ def train_command(
 ) -> None:
     """Train a model on a data set, then evaluate it and write a report.
 
-    Everything a run needs is kept in its folder: the recipe with every default, weights (safetensors), checkpoints,
-    learning curves and the report. Stopped by Ctrl-C, SIGTERM or a power cut, it goes on with --resume.
+    A run's folder keeps everything: the recipe with every default, weights,
+    checkpoints, learning curves and the report. Stopped by Ctrl-C, SIGTERM
+    or a power cut, it goes on with --resume.
 
-      [bold]delineate train unet --data my/folder --set model.encoder=resnet34 --set data.batch_size=4[/bold]
+      [bold]delineate train unet --data PATH --set model.encoder=resnet34[/bold]
     """
     from delineate.engine.training import train
 
@@ -48,6 +49,7 @@ def train_command(
     typer.echo(f"run: {run.path}")
     if report and _has_validation(run):
         _evaluate(run, data=None, split=None, tta="", boundary=True)
+    typer.echo(f"use it: delineate predict {run.path} IMAGES --out predictions")
 
 
 def evaluate_command(
@@ -69,7 +71,7 @@ def _has_validation(run: Run) -> bool:
 
 def _evaluate(run: Run, *, data: str | None, split: str | None, tta: str, boundary: bool) -> None:
     """Measure, print the table, write metrics.json and the report."""
-    from delineate.cli.tables import print_table, progress_bar
+    from delineate.cli.tables import counted, print_table, progress_bar
     from delineate.report.semantic import report_run
 
     with progress_bar("evaluating") as progress:
@@ -78,7 +80,9 @@ def _evaluate(run: Run, *, data: str | None, split: str | None, tta: str, bounda
     columns = ["class", "IoU", "Dice", "precision", "recall", *(["boundary F1"] if boundary else []), "pixels"]
     keys = ["iou", "dice", "precision", "recall", *(["boundary_f1"] if boundary else [])]
     rows = [[name, *(own[key] for key in keys), int(own["pixels"])] for name, own in scores["per_class"].items()]
-    print_table(columns, rows, title=f"{evaluation.data} / {evaluation.split}: {len(evaluation.images)} images")
+    print_table(
+        columns, rows, title=f"{evaluation.data} / {evaluation.split}: {counted(len(evaluation.images), 'image')}"
+    )
     names = ["miou", "pixel_accuracy", "mean_accuracy", "fwiou", "mean_dice", *(["boundary_f1"] if boundary else [])]
     typer.echo("  ".join(f"{name} {scores[name]:.4f}" for name in names))
     typer.echo(f"metrics: {run.metrics}")

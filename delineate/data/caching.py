@@ -32,10 +32,12 @@ class CachedSamples(Dataset[Any]):
         return len(self._kept)
 
     def __getitem__(self, index: int) -> Any:
-        return self._kept[index]
+        image, target = self._kept[index]
+        return image, dict(target)  # a transform may add to it or take away
 
     def __getattr__(self, name: str) -> Any:
-        if name == "samples":  # not there yet while being unpickled
+        # "samples" is not there yet while being unpickled; special methods of the data set (__getitems__) would read
+        if name == "samples" or name.startswith("__"):
             raise AttributeError(name)
         return getattr(self.samples, name)
 

@@ -14,7 +14,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from delineate.data.order import BatchOrder
-from delineate.errors import DelineateError, NonFiniteLossError, RunError
+from delineate.errors import DelineateError, NonFiniteLossError, RecipeError, RunError
 from delineate.files import linked_file, replaced_file
 
 # epochs may take a second, and a checkpoint half of one: closer together than this only the best and the last are saved
@@ -73,13 +73,15 @@ class RunCheckpoints(Checkpoint):
         monitor: the logged value of which the largest is "best".
         minutes: wall-clock minutes between checkpoints inside an epoch.
         steps: optimizer steps between checkpoints inside an epoch, or None.
+        batch_size: images in a batch over all processes, which a position counts in.
     """
 
-    def __init__(self, folder: Path, *, monitor: str, minutes: float, steps: int | None) -> None:
+    def __init__(self, folder: Path, *, monitor: str, minutes: float, steps: int | None, batch_size: int) -> None:
         self.folder = folder
         self.monitor = monitor
         self.seconds = minutes * 60
         self.steps = steps
+        self.batch_size = batch_size
         self.position: dict[str, int] = {"epoch": 0, "batch": 0}
         self.best: float | None = None
         self.history: list[dict[str, float]] = []
@@ -150,7 +152,7 @@ class RunCheckpoints(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the epoch's row of the learning curves and save; keep the best apart."""
-        row: dict[str, float] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        row: dict[str, float] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         row["lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
         row["train/loss"] = float(pl_module.train_loss.compute())  # type: ignore[operator, union-attr]
         if (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0:
@@ -166,7 +168,7 @@ class RunCheckpoints(Checkpoint):
         if better or last or interrupted or self._due(trainer, min(self.seconds, EPOCH_END_SECONDS)):
             self._save(trainer, {"epoch": trainer.current_epoch + 1, "batch": 0}, best=better)
         if trainer.is_global_zero:
-            self._write_curves()
+            self.write_curves()
         if interrupted:
             self._stop(trainer)
 
@@ -180,16 +182,18 @@ class RunCheckpoints(Checkpoint):
         broken = next((name for name, weight in module.named_parameters() if not torch.isfinite(weight).all()), None)
         if broken is not None:
             raise NonFiniteLossError(
-                f"weights must stay finite; got NaN or infinity in '{broken}' at epoch {trainer.current_epoch}, step "
+                f"weights must stay finite; got NaN or infinity in '{broken}' at epoch {trainer.current_epoch + 1}, step "
                 f"{trainer.global_step}. The last good checkpoint is kept; lower optimizer.lr or set gradient_clip."
             )
-        self.position = position
-        trainer.save_checkpoint(self.folder / "last.ckpt")
+        self.position = position | {"batch_size": self.batch_size}
+        # the best comes first: killed between the two, the run goes back to the last and finds the same best again
+        trainer.save_checkpoint(self.folder / ("best.ckpt" if best else "last.ckpt"))
         if best and trainer.is_global_zero:
-            linked_file(self.folder / "last.ckpt", self.folder / "best.ckpt")
+            linked_file(self.folder / "best.ckpt", self.folder / "last.ckpt")
         self._saved_at = time.monotonic()
 
-    def _write_curves(self) -> None:
+    def write_curves(self) -> None:
+        """Write the learning curves so far to ``metrics.csv`` beside the folder, whole or not at all."""
         names = sorted({name for row in self.history for name in row} - {"epoch", "step"})
         with replaced_file(self.folder.parent / "metrics.csv") as temporary:
             lines = [",".join(["epoch", "step", *names])]
@@ -201,12 +205,21 @@ class RunCheckpoints(Checkpoint):
     def _stop(self, trainer: pl.Trainer) -> None:
         name = signal.Signals(self._signal).name if self._signal is not None else "a signal to another process"
         raise TrainingInterrupted(
-            f"training stopped by {name} at epoch {trainer.current_epoch}, step {trainer.global_step}; its state is "
+            f"training stopped by {name} at epoch {trainer.current_epoch + 1}, step {trainer.global_step}; its state is "
             f"saved. Continue with --resume {self.folder.parent}"
         )
 
     def place(self, order: BatchOrder) -> BatchOrder:
-        """``order`` continuing from the loaded position."""
+        """``order`` continuing from the loaded position.
+
+        Raises:
+            RecipeError: when the batch size was changed inside an epoch, where it would change what comes next.
+        """
+        begun = self.position.get("batch_size", order.batch_size)
+        if self.position["batch"] and begun != order.batch_size:
+            raise RecipeError(
+                f"data.batch_size must stay {begun} until the epoch that was interrupted is over; got {order.batch_size}."
+            )
         return BatchOrder(
             order.length,
             batch_size=order.batch_size,

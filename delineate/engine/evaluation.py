@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from delineate.data.batches import SemanticCollate
+from delineate.data.batches import SemanticBatch, SemanticCollate
 from delineate.data.opening import open_dataset
 from delineate.data.samples import Samples
 from delineate.engine.loading import validation_batches
@@ -47,6 +48,7 @@ class Evaluation:
         images: how each image did, in the data set's order.
         split: what was evaluated.
         data: its path.
+        skipped: files of the data set that were left out.
     """
 
     scores: dict[str, Any]
@@ -120,9 +122,7 @@ def measure(
     images: list[ImageScore] = []
     total = len(data)
     for batch in validation_batches(data, batch_size=batch_size, collate=SemanticCollate(ignore), workers=workers):
-        labels = infer(batch.images).argmax(1).cpu()
-        for place, (index, (h, w)) in enumerate(zip(batch.indices, batch.sizes, strict=True)):
-            prediction, target = labels[place : place + 1, :h, :w], batch.target[place : place + 1, :h, :w]
+        for index, (prediction, target) in zip(batch.indices, _predicted(infer, batch), strict=True):
             metric.update(prediction, target)
             own = semantic_scores(confusion_matrix(prediction, target, num_classes=count, ignore_index=ignore))
             images.append(ImageScore(index, data.stem(index), own["miou"], own["pixel_accuracy"]))
@@ -131,10 +131,21 @@ def measure(
     return Evaluation(
         scores=metric.compute(),
         images=tuple(images),
-        split=str(getattr(data, "split", split)),
+        split=str(getattr(data, "split", split) or ""),
         data=path or str(getattr(data, "name", "")),
         skipped=tuple(getattr(data, "skipped", ())),
     )
+
+
+def _predicted(infer: Callable[[Tensor], Tensor], batch: SemanticBatch) -> Iterator[tuple[Tensor, Tensor]]:
+    """Labels and target ``(1, H, W)`` of each image; padding, which a model may see, never takes part."""
+    if len(set(batch.sizes)) == 1:
+        labels = infer(batch.images).argmax(1).cpu()
+        yield from ((labels[i : i + 1], batch.target[i : i + 1]) for i in range(len(labels)))
+    else:
+        for i, (h, w) in enumerate(batch.sizes):
+            labels = infer(batch.images[i : i + 1, :, :h, :w]).argmax(1).cpu()
+            yield labels, batch.target[i : i + 1, :h, :w]
 
 
 def _check_classes(predictor: Predictor, data: Samples) -> None:
@@ -144,11 +155,18 @@ def _check_classes(predictor: Predictor, data: Samples) -> None:
             f"data must have the {len(ours)} classes the model was trained on; got {len(theirs)} in '{data.name}'. "
             f"The model knows: {', '.join(ours)}."
         )
+    if set(ours) == set(theirs) and ours != theirs:
+        raise DataError(
+            f"data must have its classes in the order the model was trained on, {', '.join(ours)}; got "
+            f"{', '.join(theirs)} in '{data.name}'. Sort its class list (and the ids in its masks) that way."
+        )
 
 
-def predicted_labels(predictor: Predictor, data: Samples, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def predicted_labels(
+    predictor: Predictor, data: Samples, index: int, *, tta: str = ""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Image ``(H, W, C)``, target and predicted labels ``(H, W)`` of one sample."""
     image, target = data.read(index)
     batch = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-    labels = predictor.logits(batch).argmax(1)[0].cpu().numpy()
+    labels = predictor.inference(tta)(batch).argmax(1)[0].cpu().numpy()
     return image, target, labels

@@ -3,62 +3,104 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from delineate.engine.synchronisation import SynchronisedBatchNorm2d
+
+# outputs may move by this share of their largest value; single-precision rounding moves them a thousandth of it
+TOLERANCE = 1e-3
 
 
 def folded(model: nn.Module, example: Tensor) -> nn.Module:
     """A copy of an evaluated model in which normalisations that directly follow a convolution are folded into it.
 
     Which follow which is seen by running ``example`` once: a normalisation is folded when its input is the very tensor
-    a convolution returned, both ran once, and the result stays the same; whatever cannot be folded is left as it is.
+    a convolution returned, nothing else used that tensor, both ran once, and the outputs stay the same; whatever cannot
+    be folded is left as it is.
 
     Args:
-        model: in evaluation mode; its weights are copied, not changed.
-        example: an input it accepts, ``(1, C, H, W)``.
+        model: its weights are copied, not changed; the copy is in evaluation mode.
+        example: an input it accepts, ``(1, C, H, W)``; not constant, so that a difference shows.
     """
     model = copy.deepcopy(model).eval()
+    example = example.to(next((weight.device for weight in model.parameters()), example.device))
+    before, pairs = _followers(model, example)
+
+    def same() -> bool:
+        with torch.inference_mode():
+            after = model(example).logits
+        return bool((before - after).abs().max() <= TOLERANCE * before.abs().max().clamp_min(1.0))
+
+    _fold(model, pairs, same)
+    return model
+
+
+def _followers(model: nn.Module, example: Tensor) -> tuple[Tensor, list[tuple[str, str]]]:
+    """The logits of ``example``, and the names of each convolution and the normalisation that alone uses its output."""
     producers: dict[int, tuple[str, Tensor]] = {}
-    calls: dict[str, int] = {}
+    calls: Counter[str] = Counter()
     pairs: list[tuple[str, str]] = []
     hooks = []
+    uses = _Uses()
 
     def watch(name: str, module: nn.Module) -> None:
         def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            calls[name] = calls.get(name, 0) + 1
+            calls[name] += 1
             if isinstance(module, nn.Conv2d):
-                producers[id(output)] = (name, output)
-            elif id(inputs[0]) in producers:
+                producers[id(output)] = (name, output)  # kept alive: from now on no other tensor gets its id
+                uses.count[id(output)] = 0
+            elif inputs and id(inputs[0]) in producers:
                 pairs.append((producers[id(inputs[0])][0], name))
 
         hooks.append(module.register_forward_hook(hook))
 
     for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d | nn.BatchNorm2d) and type(module) is not nn.LazyConv2d:
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
             watch(name, module)
-    with torch.inference_mode():
+    with torch.inference_mode(), uses:
         before = model(example).logits
     for hook in hooks:
         hook.remove()
+    alone = {name for name, output in producers.values() if uses.count[id(output)] == 1}
+    tracked = [(conv, norm) for conv, norm in pairs if model.get_submodule(norm).running_mean is not None]
+    return before, [(conv, norm) for conv, norm in tracked if conv in alone and calls[conv] == 1 == calls[norm]]
 
-    once = [(conv, norm) for conv, norm in pairs if calls[conv] == 1 == calls[norm]]
-    followed = [conv for conv, _ in once]
-    for conv_name, norm_name in once:
-        if followed.count(conv_name) == 1:
-            conv, norm = model.get_submodule(conv_name), model.get_submodule(norm_name)
-            if norm.running_mean is not None:
-                _replace(model, conv_name, fuse_conv_bn_eval(conv, norm))  # type: ignore[type-var, arg-type]
-                _replace(model, norm_name, _rest(norm))
-    with torch.inference_mode():
-        after = model(example).logits
-    scale = before.abs().max().clamp_min(1.0)
-    if not bool((before - after).abs().max() <= 1e-3 * scale):
-        raise ArithmeticError("folding batch normalisation changed the outputs; a convolution's output is used twice")
-    return model
+
+class _Uses(TorchFunctionMode):
+    """Counts how often each tensor is an argument of a torch function; looking at its shape is no use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count: Counter[int] = Counter()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") not in ("__get__", "size", "dim"):
+            self.count.update({id(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)})
+        return func(*args, **(kwargs or {}))
+
+
+def _fold(model: nn.Module, pairs: list[tuple[str, str]], same: Callable[[], bool]) -> None:
+    """Fold as many pairs as leave the outputs the same: all of them, or those of either half that do."""
+    modules = {name: model.get_submodule(name) for pair in pairs for name in pair}
+    for conv, norm in pairs:
+        _replace(model, conv, fuse_conv_bn_eval(modules[conv], modules[norm]))  # type: ignore[type-var, arg-type]
+        _replace(model, norm, _rest(modules[norm]))
+    if same():
+        return
+    for name, module in modules.items():
+        _replace(model, name, module)
+    if len(pairs) > 1:
+        middle = len(pairs) // 2
+        _fold(model, pairs[:middle], same)
+        _fold(model, pairs[middle:], same)
 
 
 def _rest(norm: nn.Module) -> nn.Module:

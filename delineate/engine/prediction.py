@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 from delineate.engine.predictor import Predictor, image_files, load
 from delineate.errors import DataError
 from delineate.files import replaced_file, write_text
+
+MASKS, OVERLAYS, RESULTS = "masks", "overlays", "predictions.json"
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ def predict_files(
 ) -> WrittenPredictions:
     """Predict image files; ``out`` gets ``masks/*.png`` (ids), ``overlays/*.jpg`` and ``predictions.json`` (COCO).
 
-    A file that cannot be read is named in the result and the others go on.
+    A file that cannot be read is named in the result and the others go on. Results of an earlier call in ``out`` are
+    replaced, and never taken for images when ``out`` lies in a folder of them.
 
     Args:
         predictor: a loaded one, or the run or weights to load.
@@ -50,11 +54,17 @@ def predict_files(
         tta: test-time augmentations, such as "flip,scale".
         overlays: whether to write pictures.
         progress: called with (images done, images in all).
+
+    Raises:
+        DataError: when ``images`` names no file, or ``out`` holds masks or overlays that are not of this making.
+        ArgumentError: when a tile is not larger than its overlap.
     """
-    files = image_files(images)
+    folder = Path(out)
+    files = _without_results(image_files(images), folder)
     if not isinstance(predictor, Predictor):
         predictor = load(predictor)
-    folder = Path(out)
+    # written first: it says whose masks these are, should the work stop halfway
+    write_text(folder / RESULTS, json.dumps({"images": [], "annotations": [], "categories": []}) + "\n")
     entries: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     failures: list[str] = []
@@ -64,13 +74,14 @@ def predict_files(
         except DataError as error:
             failures.append(str(error))
         else:
-            with replaced_file(folder / "masks" / f"{name}.png") as temporary:
+            with replaced_file(folder / MASKS / f"{name}.png") as temporary:
                 result.to_png(temporary)
             if overlays:
-                with replaced_file(folder / "overlays" / f"{name}.jpg") as temporary:
+                with replaced_file(folder / OVERLAYS / f"{name}.jpg") as temporary:
                     result.plot().save(temporary, quality=92)
             height, width = result.labels.shape
-            entries.append({"id": number, "file_name": str(file), "height": height, "width": width})
+            mask = f"{MASKS}/{name}.png"
+            entries.append({"id": number, "file_name": str(file), "height": height, "width": width, "mask_file": mask})
             annotations += [{"id": len(annotations) + i, **a} for i, a in enumerate(result.to_coco(number), start=1)]
         if progress is not None:
             progress(number, len(files))
@@ -79,18 +90,34 @@ def predict_files(
         for label, (name, colour) in enumerate(zip(predictor.taxonomy.names, predictor.taxonomy.colours, strict=True))
     ]
     coco = {"images": entries, "annotations": annotations, "categories": categories}
-    write_text(folder / "predictions.json", json.dumps(coco) + "\n")
+    write_text(folder / RESULTS, json.dumps(coco) + "\n")
     return WrittenPredictions(len(entries), tuple(failures))
+
+
+def _without_results(files: list[Path], out: Path) -> list[Path]:
+    """``files`` without what an earlier call wrote to ``out``; refuses an ``out`` with masks of another origin."""
+    folders = [out / MASKS, out / OVERLAYS]
+    foreign = next((folder for folder in folders if folder.is_dir() and any(folder.iterdir())), None)
+    if foreign is not None and not (out / RESULTS).is_file():
+        raise DataError(
+            f"out must be a new folder or one with earlier predictions; got '{out}', whose '{foreign.name}' folder "
+            f"holds other files. Choose another, so that they are not overwritten."
+        )
+    results = {folder.resolve() for folder in folders}
+    kept = [file for file in files if file.parent.resolve() not in results]
+    if not kept:
+        raise DataError(f"image must name a file besides the predictions in out; got only those in '{out}'.")
+    return kept
 
 
 def _names(files: list[Path]) -> list[str]:
     """A file name for each result: the stem, with the folder's name before it where two stems are the same."""
-    stems = [file.stem for file in files]
-    names: list[str] = []
-    for file, stem in zip(files, stems, strict=True):
-        name = stem if stems.count(stem) == 1 else f"{file.resolve().parent.name}_{stem}{file.suffix.replace('.', '_')}"
-        number = 2
+    stems = Counter(file.stem for file in files)
+    names: dict[str, None] = {}
+    for file in files:
+        stem, number = file.stem, 2
+        name = stem if stems[stem] == 1 else f"{file.resolve().parent.name}_{stem}{file.suffix.replace('.', '_')}"
         while name in names:
             name, number = f"{stem}-{number}", number + 1
-        names.append(name)
-    return names
+        names[name] = None
+    return list(names)

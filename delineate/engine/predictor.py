@@ -46,7 +46,8 @@ class Predictor:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.precision = resolve_precision(precision, cuda=self.device.type == "cuda")
         self.model = model.eval()
-        fast = folded(self.model, torch.zeros(1, self.preprocessing.channels, 64, 64))
+        example = torch.randn(1, self.preprocessing.channels, 64, 64, generator=torch.Generator().manual_seed(0))
+        fast = folded(self.model, example)
         self._fast = fast.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
@@ -116,9 +117,12 @@ class Predictor:
         if isinstance(image, Tensor):
             require(image.ndim == 3, "image", "be a (C, H, W) tensor", tuple(image.shape))
             image = image.permute(1, 2, 0).cpu().numpy()
+        require(
+            isinstance(image, np.ndarray), "image", "be a file, a PIL image, an array or a tensor", type(image).__name__
+        )
         pixels = image[..., None] if image.ndim == 2 else image
         require(
-            pixels.ndim == 3 and pixels.shape[-1] == channels and pixels.dtype == np.uint8,
+            pixels.ndim == 3 and pixels.shape[-1] == channels and pixels.dtype == np.uint8 and pixels.size > 0,
             "image",
             f"be (H, W, {channels}) uint8 pixels",
             f"{pixels.dtype} {tuple(pixels.shape)}",
@@ -133,7 +137,8 @@ def displayed(pixels: np.ndarray) -> np.ndarray:
 
 
 def _batch(pixels: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    # torch warns about arrays that may not be written, such as np.asarray of a PIL image; those are copied
+    return torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(2, 0, 1)[None]
 
 
 def _decide(logits: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -157,23 +162,35 @@ def load(path: str | Path, *, precision: str = "auto", device: str | torch.devic
 def image_files(patterns: Iterable[str | Path]) -> list[Path]:
     """The image files that files, folders (walked through) and globs name, sorted within each, none twice.
 
+    Hidden files in folders (``._photo.jpg``, which macOS leaves in archives) are passed over.
+
     Raises:
         DataError: when one of them names nothing.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
-            files = sorted(f for f in path.rglob("*") if f.is_file() and f.suffix.lower() in IMAGE_SUFFIXES)
+            named = (f for f in path.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith("."))
+            files = sorted(f for f in named if f.is_file())
         elif path.is_file():
             files = [path]
         else:
-            anchor = Path(path.anchor) if path.is_absolute() else Path()
-            relative = str(path.relative_to(path.anchor)) if path.is_absolute() else str(path)
-            files = sorted(f for f in anchor.glob(relative) if f.is_file()) if relative else []
+            files = _matching(path)
         if not files:
             raise DataError(
                 f"image must name a file, a folder with images or a glob; got '{pattern}', which holds none."
             )
-        found.update(dict.fromkeys(files))
-    return list(found)
+        for file in files:
+            found.setdefault(file.parent.resolve() / file.name, file)
+    return list(found.values())
+
+
+def _matching(pattern: Path) -> list[Path]:
+    """The files that a glob names, sorted; none when it is not a pattern."""
+    anchor = Path(pattern.anchor)
+    relative = str(pattern.relative_to(anchor)) if pattern.is_absolute() else str(pattern)
+    try:
+        return sorted(file for file in anchor.glob(relative) if file.is_file())
+    except ValueError:  # such as "a**b"
+        return []

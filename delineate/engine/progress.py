@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from delineate.data.batches import SemanticBatch
+from delineate.engine.checkpointing import RunCheckpoints
 
 
 class RunProgress(ProgressBar):
@@ -21,8 +23,9 @@ class RunProgress(ProgressBar):
         console: where to write; standard error when left out.
     """
 
-    def __init__(self, epochs: int, console: Console | None = None) -> None:
+    def __init__(self, epochs: int, console: Console | None = None, *, folder: Path | None = None) -> None:
         super().__init__()
+        self.folder = folder
         self.epochs = epochs
         self.console = console or Console(stderr=True)
         self._progress: Progress | None = None
@@ -44,9 +47,13 @@ class RunProgress(ProgressBar):
         self._enabled = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show the bar, already filled as far as a resumed run has come."""
+        """Say where the run is kept, and show the bar, already filled as far as a resumed run has come."""
+        self._epoch_started = time.monotonic()
+        self._best = next((c.best for c in trainer.checkpoint_callbacks if isinstance(c, RunCheckpoints)), None)
         if not self._enabled:
             return
+        if self.folder is not None:
+            self.console.print(f"run: {self.folder}", highlight=False, markup=False, soft_wrap=True)
         if self.console.is_terminal:
             self._progress = Progress(
                 TextColumn("epoch {task.fields[epoch]}"),
@@ -105,7 +112,9 @@ class RunProgress(ProgressBar):
         seconds = time.monotonic() - self._epoch_started
         console = self._progress.console if self._progress is not None else self.console
         console.print(
-            f"{epoch}  loss {loss:.4f}  {self._score()}{best}  {self._speed()}  {seconds:.0f} s", highlight=False
+            f"{epoch}  loss {loss:.4f}  {self._score()}{best}  {self._speed()}  {seconds:.0f} s",
+            highlight=False,
+            soft_wrap=True,  # a line of a log file has no width
         )
 
     def _score(self) -> str:
@@ -119,6 +128,13 @@ class RunProgress(ProgressBar):
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Leave the terminal as it was."""
+        self._stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Leave the terminal as it was; nothing is torn down after an error."""
+        self._stop()
+
+    def _stop(self) -> None:
         if self._progress is not None:
             self._progress.stop()
             self._progress = None

@@ -14,8 +14,8 @@ from msgspec import Meta, Struct
 from delineate.data.augmentation import resolved
 from delineate.errors import DelineateError, RecipeError
 from delineate.files import write_text
-from delineate.models.catalogue import MODELS
-from delineate.registry import nearest_name
+from delineate.models.catalogue import model_options
+from delineate.registry import nearest_name, unknown_name
 
 Positive = Annotated[int, Meta(ge=1)]
 NotNegative = Annotated[float, Meta(ge=0)]
@@ -26,7 +26,7 @@ class DataRecipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """What is read, and how it is cut into batches.
 
     Args:
-        path: the data set; ``--data`` replaces it.
+        path: the data set's folder, or "digits" for the built-in scenes; ``--data`` replaces it.
         format: a layout's name, or "auto".
         train_split, val_split: which records train and which validate.
         channels: of the images: 3 for RGB, 1 for grey.
@@ -37,7 +37,7 @@ class DataRecipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
         cache: keep decoded images in memory when they fit ("auto"), always ("memory") or never ("none").
     """
 
-    path: str = "digits"
+    path: str = ""
     format: str = "auto"
     train_split: str = "train"
     val_split: str = "val"
@@ -209,7 +209,7 @@ def _checked(recipe: Recipe) -> Recipe:
     if not isinstance(name, str):
         raise RecipeError(f"model.name must be the name of a model; got {name!r}. `delineate models` lists them.")
     try:
-        MODELS[name]
+        model = {"name": name, **_complete_options(recipe.model)}
         augmentation = msgspec.to_builtins(resolved(dict(recipe.augmentation)))
     except DelineateError as error:
         raise RecipeError(str(error)) from None
@@ -218,7 +218,21 @@ def _checked(recipe: Recipe) -> Recipe:
     for place, loss in enumerate(recipe.loss):
         if not isinstance(loss.get("name"), str):
             raise RecipeError(f"loss[{place}].name must be the name of a loss; got {loss.get('name')!r}.")
-    return msgspec.structs.replace(recipe, augmentation=augmentation)
+    return msgspec.structs.replace(recipe, model=model, augmentation=augmentation)
+
+
+def _complete_options(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's options with every default written out, but for what the data decides."""
+    given = {key: value for key, value in model.items() if key != "name"}
+    decided = ("in_channels", "num_classes")
+    defaults = {key: value for key, value in model_options(model["name"]).items() if key not in decided}
+    for key in given:
+        if key in decided:
+            raise RecipeError(f"model.{key} must be left out, as the data decides it; got {given[key]}. See data.channels.")
+        if key not in defaults:
+            raise unknown_name(f"option of model '{model['name']}'", key, defaults)
+    plain: dict[str, Any] = msgspec.to_builtins({**defaults, **given})
+    return plain
 
 
 def _apply(values: dict[str, Any], setting: str) -> None:

@@ -107,7 +107,7 @@ class Run:
             cells = row.split(",")
             for name, cell in zip(names[2:], cells[2:], strict=True):
                 if cell:
-                    curves[name].append((float(cells[0]) + 1, float(cell)))
+                    curves[name].append((float(cells[0]), float(cell)))
         return curves
 
 
@@ -134,10 +134,15 @@ def new_run(name: str, out: str | Path | None = None) -> Run:
         return Run(Path(inherited))
     if out is not None:
         folder = Path(out)
-        if (folder / "recipe.yaml").exists():
+        found = Run(folder)
+        if found.recipe.exists():
             raise RunError(
                 f"out must be a folder without a run; got '{out}'. Choose another, or continue it with --resume {out}"
             )
+        kept = next((file for file in (found.weights, found.last_checkpoint) if file.exists()), None)
+        if kept is not None or (folder.exists() and not folder.is_dir()):
+            what = "which is a file" if kept is None else f"which holds '{kept.relative_to(folder)}'"
+            raise RunError(f"out must be a folder without weights; got '{out}', {what}. Choose another.")
         folder.mkdir(parents=True, exist_ok=True)
     else:
         folder = _first_free(Path("runs"), name)
@@ -163,7 +168,7 @@ def environment_facts(**more: Any) -> dict[str, Any]:
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "command": " ".join(sys.argv),
@@ -203,7 +208,8 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """What the processor calls itself."""
     information = Path("/proc/cpuinfo")
     if information.is_file():
         for line in information.read_text(encoding="utf-8").splitlines():

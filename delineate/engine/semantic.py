@@ -76,7 +76,7 @@ class SemanticSegmentation(pl.LightningModule):
             files = ", ".join(self.file_of(index) for index in batch.indices)
             parts = ", ".join(f"{name} {value.item():g}" for name, value in named.items())
             raise NonFiniteLossError(
-                f"loss must stay finite; got {parts} at epoch {self.current_epoch}, step {self.global_step}, for "
+                f"loss must stay finite; got {parts} at epoch {self.current_epoch + 1}, step {self.global_step}, for "
                 f"{files}. The last good checkpoint is kept; a lower optimizer.lr or a gradient_clip often helps."
             )
         self.train_loss.update(loss.detach())
@@ -104,8 +104,8 @@ class SemanticSegmentation(pl.LightningModule):
         """Log what the whole validation split scored; equal on every process."""
         scores = self.scores.compute()
         for name in ("miou", "pixel_accuracy", "mean_accuracy"):
-            self.log(f"val/{name}", float(scores[name]), rank_zero_only=False)
-        self.log("val/loss", self.val_loss.compute())
+            self.log(f"val/{name}", float(scores[name]), sync_dist=True)
+        self.log("val/loss", self.val_loss.compute(), sync_dist=True)
         self.scores.reset()
         self.val_loss.reset()
 

@@ -16,6 +16,7 @@ from typing import Any
 import lightning.pytorch as pl
 import msgspec
 import torch
+import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -75,6 +76,9 @@ def train(
     """
     require(devices >= 1, "devices", "be at least 1", devices)
     if resume is not None:
+        advice = "A resumed run keeps its folder and its recipe; change values with --set."
+        require(recipe is None, "recipe", "be left out with resume", recipe, advice)
+        require(out is None, "out", "be left out with resume", out, advice)
         run = open_run(resume)
         checked = _on_data(build_recipe(read_recipe(run.recipe), settings), data)
         if not run.last_checkpoint.is_file():
@@ -108,6 +112,8 @@ def _plain(recipe: str | Path | Mapping[str, Any] | Recipe | None) -> Mapping[st
 def _on_data(recipe: Recipe, data: str | Path | None) -> Recipe:
     """The recipe for that data set, by its whole path, so that the run can be continued from any folder."""
     path = str(data if data is not None else recipe.data.path)
+    if not path:
+        raise RecipeError(f"data.path must name a data set; got none. Pass --data PATH, or --data {BUILT_IN} to try it.")
     if path != BUILT_IN:
         path = str(Path(path).expanduser().resolve())
     return msgspec.structs.replace(recipe, data=msgspec.structs.replace(recipe.data, path=path))
@@ -149,7 +155,7 @@ class _Session:
         )
         self.preprocessing = Preprocessing.for_channels(read.channels)
         options = {key: value for key, value in recipe.model.items() if key != "name"}
-        options = {"in_channels": read.channels, **options, "num_classes": self.taxonomy.num_classes}
+        options = {**options, "in_channels": read.channels, "num_classes": self.taxonomy.num_classes}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(sample_seed(recipe.trainer.seed, -1, -1))
             self.model = create_model(recipe.model["name"], **options)
@@ -194,12 +200,13 @@ class _Session:
             monitor=MONITOR,
             minutes=trainer_recipe.checkpoint_minutes,
             steps=trainer_recipe.checkpoint_steps,
+            batch_size=self.order.batch_size,
         )
         callbacks: list[Callback] = []
         if trainer_recipe.ema_decay is not None:
             callbacks.append(MovingAverage(trainer_recipe.ema_decay))
         if progress:
-            callbacks.append(RunProgress(trainer_recipe.max_epochs))
+            callbacks.append(RunProgress(trainer_recipe.max_epochs, folder=run.path))
         if trainer_recipe.early_stopping is not None and self.val_set is not None:
             callbacks.append(EarlyStopping(MONITOR, mode="max", patience=trainer_recipe.early_stopping))
         callbacks.append(checkpoints)
@@ -238,7 +245,10 @@ class _Session:
         with _quiet_lightning(), torch.random.fork_rng():
             trainer = self._trainer(run, callbacks, progress=progress)
             trainer.fit(module, data, ckpt_path=run.last_checkpoint if resume else None, weights_only=True)
-        if trainer.is_global_zero:
+        if dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()  # what follows, evaluation too, is one process's work
+        if self.rank == 0:
+            checkpoints.write_curves()
             self._write_weights(run)
             self._note_end(run, seconds=time.monotonic() - started, epochs=trainer.current_epoch)
         return run
@@ -285,11 +295,12 @@ class _Session:
             skipped=list(self.train_set.skipped) + ([] if self.val_set is None else list(self.val_set.skipped)),
         )
         sessions = run.read_environment().get("sessions", []) if resume else []
-        if sessions and sessions[-1].get("precision", self.precision) != self.precision:
-            logging.getLogger("delineate").warning(
-                f"the run began in {sessions[-1]['precision']} and goes on in {self.precision} here, so its weights "
-                f"will differ in their last digits; --set trainer.precision={sessions[-1]['precision']} keeps it"
-            )
+        for fact in ("precision", "threads", "processes") if sessions else ():
+            if sessions[-1].get(fact, facts[fact]) != facts[fact]:
+                logging.getLogger("delineate").warning(
+                    f"the run began with {fact} {sessions[-1][fact]} and goes on with {facts[fact]}, so its weights will "
+                    "differ in their last digits from those of a run that did not change"
+                )
         write_json(run.environment, {"sessions": [*sessions, facts]})
 
     def _note_end(self, run: Run, *, seconds: float, epochs: int) -> None:

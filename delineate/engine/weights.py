@@ -56,7 +56,8 @@ class ModelCard:
 def save_weights(path: str | Path, state: dict[str, Tensor], card: ModelCard) -> None:
     """Write ``path`` (``.safetensors``) and the card beside it (``.json``), each whole or not at all."""
     path = Path(path)
-    tensors = {name: value.detach().contiguous().cpu() for name, value in state.items()}
+    # cloned: safetensors refuses weights that share memory, which tied layers and views do
+    tensors = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in state.items()}
     with replaced_file(path) as temporary:
         save_file(tensors, temporary)
     write_text(path.with_suffix(".json"), json.dumps(card.to_dict(), indent=2) + "\n")
@@ -74,7 +75,7 @@ def read_card(path: str | Path) -> ModelCard:
         if values["format"] > FORMAT:
             raise RunError(f"{path} must be of format {FORMAT} or older; got {values['format']}. Upgrade delineate.")
         return ModelCard(
-            name=values["model"]["name"],
+            name=str(values["model"]["name"]),
             options=dict(values["model"]["options"]),
             preprocessing=Preprocessing.from_dict(values["preprocessing"]),
             taxonomy=Taxonomy.from_dict(values["taxonomy"]),
@@ -106,14 +107,12 @@ def load_weights(path: str | Path) -> tuple[nn.Module, ModelCard]:
             f"weights must be a .safetensors file or a finished run folder; got '{path}', which is not there."
         )
     card = read_card(path)
+    with torch.device("meta"):
+        model = _described(card, path)
     try:
-        with torch.device("meta"):
-            model = create_model(card.name, **_without_pretrained(card.options))
         state = load_file(path)
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise RunError(f"{path} must be a safetensors file; got a damaged one ({error}).") from None
-    except DelineateError as error:
-        raise RunError(f"{path.with_suffix('.json')} must describe a model of this version: {error}") from None
     expected = model.state_dict()
     lost, extra = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     odd = [name for name in expected.keys() & state.keys() if expected[name].shape != state[name].shape]
@@ -123,18 +122,29 @@ def load_weights(path: str | Path) -> tuple[nn.Module, ModelCard]:
             f"{path} must hold the weights of {card.name}; got {count} entries that do not fit, such as "
             f"'{(lost + extra + odd)[0]}'."
         )
+    state = {name: value.to(expected[name].dtype) for name, value in state.items()}
     model.load_state_dict(state, assign=True)
-    _refill(model)
+    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        # something is computed when the model is made, and not saved (Swin's table of relative positions)
+        with torch.random.fork_rng(devices=[]):
+            model = _described(card, path)
+        model.load_state_dict(state)
     return model.eval().requires_grad_(False), card
 
 
-def _without_pretrained(options: dict[str, Any]) -> dict[str, Any]:
-    """Saved weights replace the pretrained ones, so nothing is fetched to be overwritten."""
-    return {key: value for key, value in options.items() if key != "pretrained"}
-
-
-def _refill(model: nn.Module) -> None:
-    """Refuse a model some tensor of which is not in its state and so still has no storage."""
-    empty = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
-    if empty:
-        raise RunError(f"model must keep every tensor in its state; got '{empty[0]}', which is not saved.")
+def _described(card: ModelCard, path: Path) -> nn.Module:
+    """A new model as the card describes it, without pretrained weights: the saved ones replace them."""
+    options = {key: value for key, value in card.options.items() if key != "pretrained"}
+    place = path.with_suffix(".json")
+    try:
+        model = create_model(card.name, **options)
+    except (DelineateError, TypeError) as error:
+        raise RunError(f"{place} must describe a model of this version; got one it cannot make ({error}).") from None
+    ours = (card.taxonomy.num_classes, card.preprocessing.channels)
+    theirs = (getattr(model, "num_classes", ours[0]), getattr(model, "in_channels", ours[1]))
+    if ours != theirs:
+        raise RunError(
+            f"{place} must agree with itself; got a model of {theirs[0]} classes and {theirs[1]} image channels with "
+            f"{ours[0]} class names and preprocessing for {ours[1]} channels."
+        )
+    return model

@@ -62,9 +62,9 @@ def report_run(
     taxonomy = predictor.taxonomy
     scheduled = recipe.schedule.name
     facts: list[Fact] = [
-        ("Model", " ".join(f"{key}={value}" for key, value in recipe.model.items() if key != "name") or "defaults"),
+        ("Model", _named(recipe.model)),
         ("Parameters", f"{sum(p.numel() for p in predictor.model.parameters()):,}"),
-        ("Loss", " + ".join(f"{loss.get('weight', 1)} x {loss['name']}" for loss in recipe.loss)),
+        ("Loss", " + ".join(_named(loss) for loss in recipe.loss)),
         ("Optimizer", f"{recipe.optimizer.name}, peak rate {recipe.optimizer.lr:g}, {scheduled} schedule"),
         ("Batch", f"{read.batch_size} images of {_size(recipe.augmentation.get('crop'))}"),
         ("Augmentation", str(recipe.augmentation.get("preset"))),
@@ -86,7 +86,7 @@ def report_run(
         ignore_index=dataset.taxonomy.ignore_index,
         background=taxonomy.background,
         curves={name: points for name, points in run.read_curves().items() if points},
-        examples=_examples(predictor, dataset, evaluation, seed=recipe.trainer.seed),
+        examples=_examples(predictor, dataset, evaluation, seed=recipe.trainer.seed, tta=tta),
         data_facts=[
             ("Path", str(data or read.path)),
             ("Evaluated split", f"{evaluation.split}, {len(evaluation.images)} images"),
@@ -94,14 +94,14 @@ def report_run(
             ("Classes", str(taxonomy.num_classes)),
         ],
         environment=_environment(sessions[-1]),
-        warnings=[f"{len(skipped)} files could not be read and were left out."] if skipped else [],
+        warnings=[_left_out(len(skipped))] if skipped else [],
         skipped=skipped,
     )
     write_report(run.report, content)
     return evaluation
 
 
-def _examples(predictor: Predictor, dataset: Samples, evaluation: Evaluation, *, seed: int) -> list[Example]:
+def _examples(predictor: Predictor, dataset: Samples, evaluation: Evaluation, *, seed: int, tta: str) -> list[Example]:
     """The best, the worst and some other images, predicted again so that no prediction is kept for all."""
     known = [image for image in evaluation.images if not math.isnan(image.miou)]
     ranked = sorted(known, key=lambda image: image.miou)
@@ -114,7 +114,7 @@ def _examples(predictor: Predictor, dataset: Samples, evaluation: Evaluation, *,
     groups: dict[Literal["best", "worst", "random"], list[ImageScore]] = {"best": best, "worst": worst, "random": drawn}
     for group, images in groups.items():
         for image in images:
-            pixels, target, labels = predicted_labels(predictor, dataset, image.index)
+            pixels, target, labels = predicted_labels(predictor, dataset, image.index, tta=tta)
             shown = displayed(pixels)
             examples.append(Example(group, image.name, shown, target, labels, image.miou, image.pixel_accuracy))
     return examples
@@ -127,6 +127,19 @@ def _environment(session: dict[str, Any]) -> list[Fact]:
     return [*facts, ("libraries", ", ".join(f"{name} {version}" for name, version in libraries.items() if version))]
 
 
+def _named(part: dict[str, Any]) -> str:
+    """A model or a loss with its options, and the weight where that is not one."""
+    weight = part.get("weight", 1)
+    options = ", ".join(f"{key}={value}" for key, value in part.items() if key not in ("name", "weight"))
+    return ("" if weight == 1 else f"{weight:g} x ") + part["name"] + (f" ({options})" if options else "")
+
+
+def _left_out(count: int) -> str:
+    if count == 1:
+        return "1 file could not be read and was left out."
+    return f"{count} files could not be read and were left out."
+
+
 def _size(crop: Any) -> str:
     return f"{crop[0]} x {crop[1]} pixels" if crop else "full size"
 
@@ -134,4 +147,6 @@ def _size(crop: Any) -> str:
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

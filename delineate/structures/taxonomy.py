@@ -102,8 +102,8 @@ class Taxonomy:
 
     @classmethod
     def numbered(cls, count: int) -> Taxonomy:
-        """Classes called "class 0" .. when nothing better is known."""
-        return cls(tuple(f"class {label}" for label in range(count)))
+        """Classes called "class 0" .. when nothing better is known; above 255 of them the ignored label is 65535."""
+        return cls(tuple(f"class {label}" for label in range(count)), ignore_index=255 if count <= 255 else 65535)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; :meth:`from_dict` reads them back."""

@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from delineate.engine.predictor import Predictor, load
+from delineate.engine.run import Run
+from delineate.engine.training import train
+
 
 def write_squares(root: Path, *, train: int = 12, val: int = 5, size: int = 32) -> Path:
     """Images of a bright square of one of two colours on noise, with masks: 0 nothing, 1 red, 2 green."""
@@ -44,3 +48,21 @@ def tiny() -> dict[str, Any]:
         "optimizer": {"lr": 0.003},
         "trainer": {"max_epochs": 3, "ema_decay": 0.9, "threads": 1, "precision": "float32"},
     }
+
+
+@pytest.fixture(scope="session")
+def tiny_run(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """ENet after two epochs of three steps, with an average of its weights; for reading only."""
+    recipe = {
+        "model": {"name": "enet"},
+        "data": {"batch_size": 4, "workers": 0, "val_batch_size": 2, "path": str(squares)},
+        "augmentation": {"preset": "light", "crop": [32, 32]},
+        "optimizer": {"lr": 0.003},
+        "trainer": {"max_epochs": 2, "ema_decay": 0.9, "threads": 1, "precision": "float32"},
+    }
+    return train(recipe, out=tmp_path_factory.mktemp("runs") / "tiny", progress=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_predictor(tiny_run: Run) -> Predictor:
+    return load(tiny_run.path, precision="float32")

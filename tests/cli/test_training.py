@@ -1,0 +1,68 @@
+import json
+import shutil
+
+import pytest
+
+SETTINGS = ("augmentation.preset=none", "augmentation.crop=[16,16]", "data.batch_size=4", "data.workers=0")
+SETTINGS += ("trainer.max_epochs=1", "trainer.threads=1", "trainer.precision=float32")
+SMALL = [word for setting in SETTINGS for word in ("--set", setting)]
+
+
+def test_train_evaluates_and_says_where_everything_is(typed, halves, tmp_path):
+    result = typed("train", "enet", "--data", halves, "--out", tmp_path / "run", *SMALL)
+    assert result.exit_code == 0
+    assert f"run: {tmp_path / 'run'}\n" in result.output
+    assert "halves / val: 3 images" in result.output
+    scores = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert f"miou {scores['miou']:.4f}" in result.output
+    assert f"report: {tmp_path / 'run/report.html'}\n" in result.output
+    assert f"use it: delineate predict {tmp_path / 'run'} IMAGES" in result.output
+    again = typed("train", "enet", "--data", halves, "--out", tmp_path / "run", *SMALL)
+    assert "out must be a folder without" in str(again.exception)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["unett"], "Did you mean 'unet'?"),
+        (["unet", "--set", "model.encoder=resnet999"], "encoder must be a known name; got 'resnet999'"),
+        (["unet", "--set", "model.encodr=resnet18"], "Did you mean 'encoder'?"),
+        (["unet", "--set", "trainer.max_epoch=3"], "Did you mean 'trainer.max_epochs'?"),
+        (["unet", "--set", "trainer.max_epochs=three"], "trainer.max_epochs must be `int`"),
+        (["unet", "--set", "trainer.max_epochs"], "--set must be key=value"),
+        (["enet", "--set", "data.train_split=trian"], "Did you mean 'train'?"),
+        (["enet", "--set", "loss.0.name=soft_dise"], "Did you mean 'soft_dice'?"),
+        (["absent.yaml"], "recipe must be a readable file; got 'absent.yaml'"),
+        (["enet", "--devices", "0"], "devices must be at least 1; got 0."),
+    ],
+)
+def test_what_train_refuses(typed, halves, words, message, tmp_path):
+    result = typed("train", *words, "--data", halves)
+    assert result.exit_code == 1
+    assert message in str(result.exception)
+    assert "\n" not in str(result.exception)
+    assert not (tmp_path / "desk/runs").exists()
+
+
+def test_resume_of_nothing(typed, tmp_path):
+    assert "run must be a folder that training made" in str(typed("train", "--resume", tmp_path).exception)
+
+
+def test_evaluate_on_another_split(typed, trained, tmp_path):
+    run = shutil.copytree(trained.path, tmp_path / "run")
+    result = typed("evaluate", run, "--split", "train", "--no-boundary", "--tta", "flip")
+    assert result.exit_code == 0
+    assert "halves / train: 4 images" in result.output
+    assert "boundary" not in result.output
+    assert (run / "report.html").is_file()
+    assert "split must be a known name; got 'vall'" in str(typed("evaluate", run, "--split", "vall").exception)
+
+
+def test_evaluate_refuses_damaged_weights(typed, trained, tmp_path):
+    run = shutil.copytree(trained.path, tmp_path / "run")
+    weights = run / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    result = typed("evaluate", run)
+    assert result.exit_code == 1
+    assert f"{weights} must be a safetensors file; got a damaged one" in str(result.exception)
+    assert "run must be a folder that training made" in str(typed("evaluate", tmp_path).exception)

@@ -1,0 +1,111 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from delineate.engine.evaluation import measure
+from delineate.engine.run import Run
+from delineate.engine.training import train
+from delineate.errors import RunError
+from delineate.report import semantic
+from delineate.report.semantic import report_run
+
+
+def write_stripes(root, train=4, val=5):
+    random = np.random.default_rng(3)
+    for split, count in (("train", train), ("val", val)):
+        for folder in ("images", "masks"):
+            (root / split / folder).mkdir(parents=True)
+        for number in range(count):
+            labels = np.zeros((20, 28), np.uint8)
+            labels[:, int(random.integers(6, 20)) :] = 1
+            labels[:2] = 255
+            pixels = random.integers(0, 70, (20, 28, 3)) + (labels == 1)[..., None] * 120
+            Image.fromarray(pixels.astype(np.uint8)).save(root / split / "images" / f"{split}{number}.png")
+            Image.fromarray(labels).save(root / split / "masks" / f"{split}{number}.png")
+    (root / "classes.txt").write_text("ground\nwall\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("semantic")
+    recipe = {
+        "model": {"name": "enet"},
+        "data": {"path": str(write_stripes(folder / "stripes")), "batch_size": 4, "workers": 0},
+        "augmentation": {"preset": "none", "crop": [16, 16]},
+        "loss": [{"name": "cross_entropy", "label_smoothing": 0.1}, {"name": "soft_dice", "weight": 0.5}],
+        "trainer": {"max_epochs": 1, "threads": 1, "precision": "float32"},
+    }
+    return train(recipe, out=folder / "run", progress=False)
+
+
+def test_scores_are_those_of_measure_and_are_kept(run):
+    evaluation = report_run(run, boundary=False)
+    kept = json.loads(run.metrics.read_text())
+    assert kept["miou"] == evaluation.scores["miou"]
+    assert kept["split"] == "val"
+    assert len(kept["images"]) == 5
+    own = measure(run, run.path.parent / "stripes", boundary=False)
+    assert own.scores["miou"] == evaluation.scores["miou"]
+    assert own.images == evaluation.images
+    assert "boundary_f1" not in kept
+
+
+def test_the_page_tells_the_run(run):
+    seen = []
+    report_run(run, tta="flip", progress=lambda done, total: seen.append((done, total)))
+    page = run.report.read_text(encoding="utf-8")
+    for text in (
+        "enet on stripes",
+        "cross_entropy (label_smoothing=0.1) + 0.5 x soft_dice",
+        "4 images of 16 x 16 pixels",
+        "val, 5 images",
+        "Test-time augmentation",
+        "ground",
+        "wall",
+    ):
+        assert text in page
+    for number in range(5):
+        assert f"val{number}" in page
+    assert "https://" not in page
+    assert seen[-1] == (5, 5)
+
+
+def test_another_split(run):
+    evaluation = report_run(run.path, split="train", boundary=False)
+    assert {image.name for image in evaluation.images} == {f"train{number}" for number in range(4)}
+    assert "train, 4 images" in run.report.read_text(encoding="utf-8")
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+    with pytest.raises(RunError, match="run must be a folder that training made"):
+        report_run(tmp_path)
+    with pytest.raises(RunError, match="no recipe"):
+        report_run(Run(tmp_path).path)
+
+
+def test_best_and_worst_share_no_image(run, monkeypatch):
+    shown = []
+    monkeypatch.setattr(semantic, "write_report", lambda path, content: shown.extend(content.examples))
+    evaluation = report_run(run, boundary=False)
+    score = {image.name: image.miou for image in evaluation.images if not math.isnan(image.miou)}
+    groups = {kind: [e.name for e in shown if e.group == kind] for kind in ("best", "worst", "random")}
+    assert len(shown) == len({example.name for example in shown}) == 5
+    assert (len(groups["worst"]), len(groups["best"])) == (2, 3)
+    assert max(score[name] for name in groups["worst"]) <= min(score[name] for name in groups["best"])
+    assert groups["best"] == sorted(groups["best"], key=lambda name: -score[name])
+    for example in shown:
+        assert example.target.shape == example.prediction.shape == (20, 28)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(12.4, "12 s"), (61, "1 min 1 s"), (3599.6, "1 h 0 min"), (0, "0 s")])
+def test_durations(seconds, text):
+    assert semantic._duration(seconds) == text
+
+
+def test_one_file_left_out():
+    assert semantic._left_out(1) == "1 file could not be read and was left out."
+    assert semantic._left_out(2) == "2 files could not be read and were left out."
