@@ -37,7 +37,7 @@ check: .venv/.dev  ## style, types, import arrows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 bench: .venv/.dev  ## ratios to today's tools, measured in one run
 	$(RUN) -m bench

@@ -102,7 +102,7 @@ class DatasetStatistics:
         """A few lines on what is not about single classes."""
         total = sum(self.pixels) + self.ignored
         (height, width), times = self.sizes[0] if self.sizes else ((0, 0), 0)
-        others = f", and {len(self.sizes) - 1} other sizes" if len(self.sizes) > 1 else ""
+        others = f", and {more} other size{'s' if more > 1 else ''}" if (more := len(self.sizes) - 1) > 0 else ""
         mean, std = (" ".join(f"{value:.4f}" for value in values) for values in (self.mean, self.std))
         return (
             f"{self.images} images; {times} of {height} x {width} (height x width){others}\n"

@@ -182,8 +182,8 @@ class RunCheckpoints(Checkpoint):
         broken = next((name for name, weight in module.named_parameters() if not torch.isfinite(weight).all()), None)
         if broken is not None:
             raise NonFiniteLossError(
-                f"weights must stay finite; got NaN or infinity in '{broken}' at epoch {trainer.current_epoch + 1}, step "
-                f"{trainer.global_step}. The last good checkpoint is kept; lower optimizer.lr or set gradient_clip."
+                f"weights must stay finite; got NaN or infinity in '{broken}' at epoch {trainer.current_epoch + 1}, "
+                f"step {trainer.global_step}. The last good checkpoint is kept; a lower optimizer.lr may help."
             )
         self.position = position | {"batch_size": self.batch_size}
         # the best comes first: killed between the two, the run goes back to the last and finds the same best again
@@ -205,8 +205,8 @@ class RunCheckpoints(Checkpoint):
     def _stop(self, trainer: pl.Trainer) -> None:
         name = signal.Signals(self._signal).name if self._signal is not None else "a signal to another process"
         raise TrainingInterrupted(
-            f"training stopped by {name} at epoch {trainer.current_epoch + 1}, step {trainer.global_step}; its state is "
-            f"saved. Continue with --resume {self.folder.parent}"
+            f"training stopped by {name} at epoch {trainer.current_epoch + 1}, step {trainer.global_step}; its state "
+            f"is saved. Continue with --resume {self.folder.parent}"
         )
 
     def place(self, order: BatchOrder) -> BatchOrder:
@@ -218,7 +218,7 @@ class RunCheckpoints(Checkpoint):
         begun = self.position.get("batch_size", order.batch_size)
         if self.position["batch"] and begun != order.batch_size:
             raise RecipeError(
-                f"data.batch_size must stay {begun} until the epoch that was interrupted is over; got {order.batch_size}."
+                f"data.batch_size must stay {begun} until the interrupted epoch is over; got {order.batch_size}."
             )
         return BatchOrder(
             order.length,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 import yaml
@@ -165,8 +165,9 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise RecipeError(f"recipe must be a readable file; got '{path}' ({error.strerror}).") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        place = str(error).splitlines()[-1].strip()
-        raise RecipeError(f"recipe must be YAML; got '{path}', which does not parse: {place}.") from None
+        mark, what = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
+        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+        raise RecipeError(f"recipe must be YAML; got '{path}', which does not parse{place}: {what}.") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -228,7 +229,9 @@ def _complete_options(model: Mapping[str, Any]) -> dict[str, Any]:
     defaults = {key: value for key, value in model_options(model["name"]).items() if key not in decided}
     for key in given:
         if key in decided:
-            raise RecipeError(f"model.{key} must be left out, as the data decides it; got {given[key]}. See data.channels.")
+            raise RecipeError(
+                f"model.{key} must be left out, as the data decides it; got {given[key]}. See data.channels."
+            )
         if key not in defaults:
             raise unknown_name(f"option of model '{model['name']}'", key, defaults)
     plain: dict[str, Any] = msgspec.to_builtins({**defaults, **given})
@@ -282,8 +285,20 @@ def _refuse_unknown_keys(values: Any, kind: type[Struct], path: str) -> None:
             _refuse_unknown_keys({} if value is None else value, section, f"{path}{key}.")
 
 
+def _choices(place: str) -> list[str]:
+    """The texts that a key such as "optimizer.name" may be."""
+    kind: Any = Recipe
+    for name in place.split("."):
+        kind = next(field.type for field in msgspec.structs.fields(kind) if field.name == name)
+    return [str(choice) for choice in get_args(kind)]
+
+
 def _sentence(message: str) -> str:
     """Msgspec's ``Expected `int`, got `str` - at `$.trainer.seed``` in the house's form."""
+    chosen = re.fullmatch(r"Invalid enum value '?(.*?)'? - at `\$\.(.*?)`", message)
+    if chosen:
+        value, place = chosen.groups()
+        return f"{place} must be {', '.join(_choices(place))}; got {value}."
     match = re.fullmatch(r"(.*?)(?: - at `\$\.?(.*?)`)?", message, flags=re.DOTALL)
     what, where = (match.group(1), match.group(2)) if match else (message, None)
     found = re.fullmatch(r"Expected (.*?), got (.*)", what, flags=re.DOTALL)

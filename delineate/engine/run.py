@@ -127,7 +127,7 @@ def new_run(name: str, out: str | Path | None = None) -> Run:
     """A fresh run folder: ``out``, or ``runs/<name>`` with a number behind it when that is taken.
 
     Raises:
-        RunError: when ``out`` already holds a run, so nothing is overwritten.
+        RunError: when ``out`` already holds weights or a checkpoint, so nothing that cost time is overwritten.
     """
     inherited = os.environ.get(RUN_VARIABLE)
     if inherited and int(os.environ.get("LOCAL_RANK", "0")) > 0:
@@ -135,11 +135,11 @@ def new_run(name: str, out: str | Path | None = None) -> Run:
     if out is not None:
         folder = Path(out)
         found = Run(folder)
-        if found.recipe.exists():
+        kept = next((file for file in (found.weights, found.last_checkpoint) if file.exists()), None)
+        if kept is not None and found.recipe.exists():
             raise RunError(
                 f"out must be a folder without a run; got '{out}'. Choose another, or continue it with --resume {out}"
             )
-        kept = next((file for file in (found.weights, found.last_checkpoint) if file.exists()), None)
         if kept is not None or (folder.exists() and not folder.is_dir()):
             what = "which is a file" if kept is None else f"which holds '{kept.relative_to(folder)}'"
             raise RunError(f"out must be a folder without weights; got '{out}', {what}. Choose another.")

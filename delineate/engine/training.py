@@ -113,7 +113,9 @@ def _on_data(recipe: Recipe, data: str | Path | None) -> Recipe:
     """The recipe for that data set, by its whole path, so that the run can be continued from any folder."""
     path = str(data if data is not None else recipe.data.path)
     if not path:
-        raise RecipeError(f"data.path must name a data set; got none. Pass --data PATH, or --data {BUILT_IN} to try it.")
+        raise RecipeError(
+            f"data.path must name a data set; got none. Pass --data PATH, or --data {BUILT_IN} to try it."
+        )
     if path != BUILT_IN:
         path = str(Path(path).expanduser().resolve())
     return msgspec.structs.replace(recipe, data=msgspec.structs.replace(recipe.data, path=path))
@@ -298,8 +300,8 @@ class _Session:
         for fact in ("precision", "threads", "processes") if sessions else ():
             if sessions[-1].get(fact, facts[fact]) != facts[fact]:
                 logging.getLogger("delineate").warning(
-                    f"the run began with {fact} {sessions[-1][fact]} and goes on with {facts[fact]}, so its weights will "
-                    "differ in their last digits from those of a run that did not change"
+                    f"the run began with {fact} {sessions[-1][fact]} and goes on with {facts[fact]}, so its weights "
+                    "will differ in their last digits from those of a run that did not change"
                 )
         write_json(run.environment, {"sessions": [*sessions, facts]})
 

@@ -196,7 +196,7 @@ def test_sigterm_saves_says_how_to_go_on_and_exits(whole, tmp_path):
     reference, recipe = whole
     stopped = run_and_signal(recipe, tmp_path, name="SIGTERM", step=4)
     assert stopped.returncode == 143, stopped.stderr
-    assert "training stopped by SIGTERM at epoch 1, step 5; its state is saved." in stopped.stderr
+    assert "training stopped by SIGTERM at epoch 2, step 5; its state is saved." in stopped.stderr
     assert f"--resume {tmp_path / 'run'}" in stopped.stderr
     assert "Traceback" not in stopped.stderr
     assert checkpoint(tmp_path / "run")["global_step"] == 5
@@ -215,7 +215,7 @@ def test_a_signal_during_validation_waits_for_the_epochs_end(whole, tmp_path, mo
 
     with monkeypatch.context() as patch:
         patch.setattr(SemanticSegmentation, "validation_step", validation_step)
-        with pytest.raises(TrainingInterrupted, match="SIGTERM at epoch 0, step 3"):
+        with pytest.raises(TrainingInterrupted, match="SIGTERM at epoch 1, step 3"):
             train(recipe, out=tmp_path / "run", progress=False)
     train(resume=tmp_path / "run", progress=False)
     assert_same_run(tmp_path / "run", reference)
@@ -240,7 +240,7 @@ def test_a_loss_that_is_not_finite_names_the_files_and_keeps_the_last_checkpoint
 
     monkeypatch.setattr(SemanticSegmentation, "forward", forward)
     with pytest.raises(
-        NonFiniteLossError, match=r"loss must stay finite; got loss nan.* at epoch 1, step 4, for .*train\d\d\.png"
+        NonFiniteLossError, match=r"loss must stay finite; got loss nan.* at epoch 2, step 4, for .*train\d\d\.png"
     ) as caught:
         train(recipe, out=tmp_path / "run", progress=False)
     assert str(caught.value).count(".png") == 4
