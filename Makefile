@@ -43,7 +43,7 @@ bench: .venv/.dev  ## ratios to today's tools, measured in one run
 	$(RUN) -m bench
 
 docs: .venv/.docs  ## the documentation site, into site/
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "docs: site/index.html"
 
 format: .venv/.dev  ## lay the code out

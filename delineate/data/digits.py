@@ -20,7 +20,7 @@ from delineate.data.transforms import boxes_of_masks
 from delineate.registry import unknown_name
 from delineate.structures.taxonomy import Taxonomy
 
-LENGTHS = {"train": 800, "val": 150, "test": 150}
+LENGTHS = {"train": 4800, "val": 150, "test": 150}
 
 DIGITS = Taxonomy(
     names=("background", "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
@@ -42,9 +42,9 @@ DIGITS = Taxonomy(
 
 
 class DigitScenes(Dataset[tuple[Any, dict[str, Any]]]):
-    """Two to five overlapping digits a scene on a crop of a photo; a pure function of (seed, split, index).
+    """One to four overlapping digits a scene on a crop of a photo; a pure function of (seed, split, index).
 
-    Handwritten digits of 8x8 pixels are enlarged to about a quarter to a half of the scene's height, turned by up to 20
+    Handwritten digits of 8x8 pixels are enlarged to a third to a half of the scene's shorter side, turned by up to 10
     degrees, tinted lighter or darker than what they cover, and painted one over the other; each keeps about two thirds
     of its pixels in sight, or more. About 2 % of the scenes are empty. The splits share neither a digit sample nor a
     part of a photo.
@@ -60,7 +60,7 @@ class DigitScenes(Dataset[tuple[Any, dict[str, Any]]]):
 
     Args:
         split: train, val or test.
-        length: the number of scenes; 800, 150 and 150 when left out. A longer set begins with the shorter one's scenes.
+        length: the number of scenes; 4800, 150 and 150 when left out. A longer set begins with the shorter one's.
         size: (height, width), each at least 32.
         seed: another seed, other scenes of the same digits and photos.
         channels: 3 for RGB, 1 for greyscale.

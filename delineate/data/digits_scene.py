@@ -20,9 +20,9 @@ PHOTO_SHARES = (0.6, 0.2, 0.2)  # of the photo's width, from the left
 PARTITION_SEED = 0  # which digit belongs to which split never depends on the user's seed
 
 EMPTY_SHARE = 0.02
-FEWEST, MOST = 2, 5
-SMALLEST, TALLEST = 24 / 96, 44 / 96  # of the scene's shorter side
-STEEPEST = 20.0  # degrees; a 6 stays a 6
+FEWEST, MOST = 1, 4
+SMALLEST, TALLEST = 34 / 96, 54 / 96  # of the scene's shorter side
+STEEPEST = 10.0  # degrees; a 6 stays a 6
 VISIBLE_SHARE = 0.65  # every digit keeps at least this much of itself in sight
 PLACEMENTS = 40
 GLYPH_MARGIN = 3  # empty source pixels around a glyph, so that cubic interpolation ends in paper
