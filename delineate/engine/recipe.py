@@ -234,7 +234,8 @@ def _complete_options(model: Mapping[str, Any]) -> dict[str, Any]:
             )
         if key not in defaults:
             raise unknown_name(f"option of model '{model['name']}'", key, defaults)
-    plain: dict[str, Any] = msgspec.to_builtins({**defaults, **given})
+    # through JSON, as YAML has lists only: a recipe read back is equal
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode({**defaults, **given}))
     return plain
 
 

@@ -136,7 +136,8 @@ def new_run(name: str, out: str | Path | None = None) -> Run:
         folder = Path(out)
         found = Run(folder)
         kept = next((file for file in (found.weights, found.last_checkpoint) if file.exists()), None)
-        if kept is not None and found.recipe.exists():
+        failed = found.environment.exists() and kept is None  # a run that stopped before its first checkpoint
+        if found.recipe.exists() and not failed:
             raise RunError(
                 f"out must be a folder without a run; got '{out}'. Choose another, or continue it with --resume {out}"
             )

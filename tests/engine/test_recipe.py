@@ -28,7 +28,7 @@ def test_a_preset_is_written_out_and_can_be_changed_by_key():
 
 def test_settings_are_laid_over_and_typed():
     recipe = build_recipe(
-        {"model": "enet", "loss": [{"name": "cross_entropy"}]},
+        {"model": "unet", "loss": [{"name": "cross_entropy"}]},
         [
             "trainer.max_epochs=3",
             "optimizer.lr=5e-4",
@@ -41,7 +41,8 @@ def test_settings_are_laid_over_and_typed():
     assert recipe.optimizer.lr == 5e-4
     assert recipe.trainer.ema_decay is None
     assert recipe.loss[0]["weight"] == 2
-    assert recipe.model == {"name": "enet", "encoder": "resnet18"}
+    assert (recipe.model["name"], recipe.model["encoder"]) == ("unet", "resnet18")
+    assert recipe.model["decoder_channels"] == [256, 128, 64, 32, 16]  # a default, written out
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,17 @@ def test_settings_are_laid_over_and_typed():
         ({}, ["loss.4.weight=1"], "loss.4.weight must reach an existing entry"),
         ({"model": "unte"}, [], "Did you mean 'unet'?"),
         ({"model": {"encoder": "resnet18"}}, [], "model.name must be the name of a model"),
+        (
+            {"model": {"name": "enet", "encodr": "resnet18"}},
+            [],
+            "option of model 'enet' must be a known name; got 'encodr'",
+        ),
+        (
+            {"model": {"name": "enet", "in_channels": 1}},
+            [],
+            "model.in_channels must be left out, as the data decides it",
+        ),
+        ({}, ["optimizer.name=adam"], "optimizer.name must be adamw, sgd; got adam"),
         ({"augmentation": {"preset": "mediun"}}, [], "medium"),
         ({"augmentation": {"flip_horisontal": 1}}, [], "flip_horizontal"),
         ({"loss": []}, [], "loss must name at least one loss"),

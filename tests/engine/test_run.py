@@ -123,3 +123,11 @@ def test_undefined_numbers_are_null_on_disk_and_nan_again(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(run.metrics, {"miou": float("inf")})
     assert math.isnan(run.read_metrics()["miou"])  # the old file stayed
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_may_be_tried_again(tmp_path):
+    failed = Run(tmp_path / "failed")
+    failed.path.mkdir()
+    failed.recipe.write_text("model: {name: unet}\n")
+    failed.environment.write_text("{}")
+    assert new_run("again", failed.path).path == failed.path
