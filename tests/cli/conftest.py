@@ -58,6 +58,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Types a command in an empty folder: ``result.output`` was printed, ``result.exception`` was raised."""
     (tmp_path / "desk").mkdir()
+    monkeypatch.delenv("COLUMNS", raising=False)  # pytest's workers inherit the width of somebody's terminal
     monkeypatch.chdir(tmp_path / "desk")
     runner = CliRunner()
     return lambda *words: runner.invoke(app, [str(word) for word in words])
