@@ -42,9 +42,9 @@ DIGITS = Taxonomy(
 
 
 class DigitScenes(Dataset[tuple[Any, dict[str, Any]]]):
-    """One to four overlapping digits a scene on a crop of a photo; a pure function of (seed, split, index).
+    """Two to five overlapping digits a scene on a crop of a photo; a pure function of (seed, split, index).
 
-    Handwritten digits of 8x8 pixels are enlarged to a third to a half of the scene's shorter side, turned by up to 10
+    Handwritten digits of 8x8 pixels are enlarged to a quarter to a half of the scene's shorter side, turned by up to 10
     degrees, tinted lighter or darker than what they cover, and painted one over the other; each keeps about two thirds
     of its pixels in sight, or more. About 2 % of the scenes are empty. The splits share neither a digit sample nor a
     part of a photo.

@@ -20,8 +20,8 @@ PHOTO_SHARES = (0.6, 0.2, 0.2)  # of the photo's width, from the left
 PARTITION_SEED = 0  # which digit belongs to which split never depends on the user's seed
 
 EMPTY_SHARE = 0.02
-FEWEST, MOST = 1, 4
-SMALLEST, TALLEST = 34 / 96, 54 / 96  # of the scene's shorter side
+FEWEST, MOST = 2, 5
+SMALLEST, TALLEST = 28 / 96, 46 / 96  # of the scene's shorter side
 STEEPEST = 10.0  # degrees; a 6 stays a 6
 VISIBLE_SHARE = 0.65  # every digit keeps at least this much of itself in sight
 PLACEMENTS = 40
