@@ -49,8 +49,11 @@ def test_a_filter_that_someone_else_took_out_is_no_error():
     with warnings.catch_warnings():
         with quiet_pillow():
             warnings.resetwarnings()
+        assert warnings.filters == []
         with quiet_pillow():
+            assert len(warnings.filters) == 1  # put back although it was taken out
             bomb_warning()
+        assert warnings.filters == []
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
