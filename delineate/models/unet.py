@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from delineate.checks import require
 from delineate.models.blocks.conv_norm_act import ConvNormAct
 from delineate.models.blocks.initialisation import initialise_relu_network
-from delineate.models.encoder_decoder import EncoderDecoder, SegmentationHead
+from delineate.models.encoder_decoder import AuxiliaryHead, EncoderDecoder, SegmentationHead
 from delineate.models.encoders.creation import create_encoder
 
 
@@ -123,6 +123,7 @@ def unet(
     decoder_channels: Sequence[int] = (256, 128, 64, 32, 16),
     finest_skip: int = 1,
     centre: bool = False,
+    auxiliary_stride: int | None = None,
 ) -> EncoderDecoder:
     """U-Net on any encoder.
 
@@ -141,10 +142,13 @@ def unet(
         finest_skip: encoder features of a finer stride are not joined; 2 spares VGG's at full resolution.
         centre: whether two 3x3 convolutions of the encoder's width come first, as in the paper's deepest level; for
             encoders that end in a pooling (VGG).
+        auxiliary_stride: a side head, used in training alone, classifies the encoder's feature at this stride; the
+            losses' ``auxiliary_weight`` says how much it counts. From scratch, training is several times shorter with
+            it where classes differ by their shape rather than their texture. None for no side head, as in the paper.
 
     Raises:
         UnknownNameError: on an unknown encoder.
-        ArgumentError: on more decoder blocks than there are resolutions.
+        ArgumentError: on more decoder blocks than there are resolutions, or no feature at ``auxiliary_stride``.
 
     Example:
         >>> model = unet(21)
@@ -153,4 +157,8 @@ def unet(
     """
     backbone = create_encoder(encoder, in_channels=in_channels, output_stride=output_stride, pretrained=pretrained)
     decoder = UNetDecoder(backbone.channels, backbone.strides, decoder_channels, finest_skip=finest_skip, centre=centre)
-    return EncoderDecoder(backbone, decoder, SegmentationHead(decoder.channels, num_classes, scale=decoder.stride))
+    head = SegmentationHead(decoder.channels, num_classes, scale=decoder.stride)
+    auxiliary = None
+    if auxiliary_stride is not None:
+        auxiliary = AuxiliaryHead(backbone.channels, backbone.strides, auxiliary_stride, num_classes)
+    return EncoderDecoder(backbone, decoder, head, auxiliary=auxiliary)

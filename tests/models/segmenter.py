@@ -59,10 +59,11 @@ class SegmenterTests:
         return images, target
 
     def loss(self, model: nn.Module, images: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy with the dropout of one fixed seed, so that two calls can be compared."""
+        """Cross-entropy of every head with the dropout of one fixed seed, so that two calls can be compared."""
         torch.manual_seed(1)
         outputs = model(images)
-        return F.cross_entropy(outputs.logits, target)
+        heads = (outputs.logits, *outputs.auxiliary)
+        return torch.stack([F.cross_entropy(logits, target) for logits in heads]).sum()
 
     def test_has_a_catalogue_entry_with_its_paper(self) -> None:
         entry = MODELS[self.name]

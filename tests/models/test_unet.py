@@ -23,6 +23,11 @@ class TestUNetThatStopsAtStrideFour(SegmenterTests):
     options = {"encoder": "resnet18", "decoder_channels": (64, 32, 16)}
 
 
+class TestUNetWithASideHead(SegmenterTests):
+    name = "unet"
+    options = {"encoder": "resnet18", "decoder_channels": (64, 32, 16), "auxiliary_stride": 8}
+
+
 class TestUNetOnConvNeXt(SegmenterTests):
     name = "unet"
     options = {"encoder": "convnext_atto", "decoder_channels": (64, 32, 16, 16, 8)}
@@ -71,6 +76,22 @@ def test_unet_says_how_many_blocks_fit() -> None:
         unet(2, encoder="resnet18", decoder_channels=(9, 8, 7, 6, 5, 4))
     with pytest.raises(ArgumentError, match="at least one block"):
         unet(2, encoder="resnet18", decoder_channels=())
+
+
+def test_side_head_classifies_the_last_feature_of_its_stride_in_training_alone() -> None:
+    model = unet(3, encoder="resnet18", output_stride=8, decoder_channels=(8, 8), auxiliary_stride=8)
+    assert model.auxiliary is not None
+    assert model.encoder.strides == (2, 4, 8, 8, 8)
+    assert (model.auxiliary.place, model.auxiliary.classify.in_channels) == (4, 512)
+    images = torch.randn(2, 3, 41, 30)
+    (side,) = model.train()(images).auxiliary
+    assert side.shape == (2, 3, 41, 30)
+    assert model.eval()(images).auxiliary == ()
+
+
+def test_side_head_says_which_strides_there_are() -> None:
+    with pytest.raises(ArgumentError, match=r"auxiliary_stride must be .*\(2, 4, 8, 16, 32\); got 64"):
+        unet(2, encoder="resnet18", auxiliary_stride=64)
 
 
 def test_unet_names_the_nearest_encoder() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import timm
+import torch
 from jaxtyping import Float
 from timm.layers import Format
 from torch import Tensor, nn
@@ -20,6 +21,10 @@ _REFUSALS = (TypeError, AttributeError, NotImplementedError, AssertionError, Run
 
 class TimmEncoder(Encoder):
     """A timm model as an encoder.
+
+    Differs: with random weights, the residual branches of timm's ResNets start at work, as in He et al. 2015, where timm
+    scales them by zero at first (Goyal et al. 2017, for large batches). In the short trainings that segmentation from
+    scratch is, a network that begins as its shortcuts alone loses many epochs.
 
     Args:
         name: as in ``timm.list_models()``, with or without the tag of its weights ("resnet50.a1_in1k").
@@ -41,6 +46,8 @@ class TimmEncoder(Encoder):
         if not timm.is_model(name.partition(".")[0]):
             raise unknown_name("encoder", name, timm.list_models())
         model = _features_model(name, pretrained=pretrained, in_chans=in_channels, output_stride=output_stride)
+        if not pretrained:
+            _wake_residual_branches(model)
         self.model: nn.Module = model
         self.in_channels = in_channels
         self.channels = tuple(model.feature_info.channels())
@@ -58,6 +65,13 @@ class TimmEncoder(Encoder):
         """The features, finest first, channels before rows."""
         features: list[Tensor] = self.model(images)
         return [feature.permute(0, 3, 1, 2) for feature in features] if self.channels_last else features
+
+
+@torch.no_grad()
+def _wake_residual_branches(model: nn.Module) -> None:
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d) and not layer.weight.is_meta and not layer.weight.any():
+            layer.weight.fill_(1)
 
 
 def _features_model(name: str, *, output_stride: int, **options: Any) -> Any:

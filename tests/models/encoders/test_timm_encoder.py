@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from torch import nn
 
 from delineate.errors import ArgumentError
 from delineate.models.encoders.timm_encoder import TimmEncoder
@@ -64,3 +65,10 @@ def test_pretrained_is_timms_business(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = TimmEncoder("resnet18.a1_in1k", pretrained=True, in_channels=4)
     assert encoder.in_channels == 4
     assert calls == [{"name": "resnet18.a1_in1k", "features_only": True, "pretrained": True, "in_chans": 4}]
+
+
+def test_residual_branches_of_random_weights_are_at_work_from_the_start() -> None:
+    encoder = TimmEncoder("resnet18").train()
+    norms = [layer for layer in encoder.modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert len(norms) == 20
+    assert all(layer.weight.eq(1).all() for layer in norms)
