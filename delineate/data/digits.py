@@ -20,7 +20,7 @@ from delineate.data.transforms import boxes_of_masks
 from delineate.registry import unknown_name
 from delineate.structures.taxonomy import Taxonomy
 
-LENGTHS = {"train": 4800, "val": 150, "test": 150}
+LENGTHS = {"train": 7500, "val": 150, "test": 150}
 
 DIGITS = Taxonomy(
     names=("background", "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
@@ -60,7 +60,7 @@ class DigitScenes(Dataset[tuple[Any, dict[str, Any]]]):
 
     Args:
         split: train, val or test.
-        length: the number of scenes; 4800, 150 and 150 when left out. A longer set begins with the shorter one's.
+        length: the number of scenes; 7500, 150 and 150 when left out. A longer set begins with the shorter one's.
         size: (height, width), each at least 32.
         seed: another seed, other scenes of the same digits and photos.
         channels: 3 for RGB, 1 for greyscale.

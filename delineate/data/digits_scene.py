@@ -17,16 +17,18 @@ from PIL import Image
 SPLITS = ("train", "val", "test")
 DIGIT_SHARES = (0.7, 0.15, 0.15)
 PHOTO_SHARES = (0.6, 0.2, 0.2)  # of the photo's width, from the left
+PHOTO_REACH = 128  # pixels of a photo that a scene spans at most: the narrowest part's width, so that splits look alike
 PARTITION_SEED = 0  # which digit belongs to which split never depends on the user's seed
 
 EMPTY_SHARE = 0.02
-FEWEST, MOST = 2, 5
-SMALLEST, TALLEST = 28 / 96, 46 / 96  # of the scene's shorter side
+FEWEST, MOST = 3, 5
+SMALLEST, TALLEST = 34 / 96, 50 / 96  # of the scene's shorter side
 STEEPEST = 10.0  # degrees; a 6 stays a 6
-VISIBLE_SHARE = 0.65  # every digit keeps at least this much of itself in sight
+VISIBLE_SHARE = 0.85  # every digit keeps at least this much of itself in sight
 PLACEMENTS = 40
 GLYPH_MARGIN = 3  # empty source pixels around a glyph, so that cubic interpolation ends in paper
-INK = 0.42  # the grey value, of 0..1, where the stroke ends
+INK = 0.39  # the grey value, of 0..1, where the stroke ends
+DARKEST, BRIGHTEST = 40, 220  # mean luminance of a background
 STEP_PHOTO, STEP_DIGIT = 75.0, 60.0  # grey levels between a digit and the photo, or a digit, that it covers
 LEVELS = np.arange(20.0, 241.0, 10.0, dtype=np.float32)
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -134,10 +136,10 @@ def _glyph(sample: np.ndarray) -> Image.Image:
 
 
 def _background(photos: tuple[Image.Image, ...], size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """A random crop of a random photo at ``size``, mirrored or not, its contrast lowered so that digits stand out."""
+    """A random crop of a random photo at ``size``, mirrored or not, of any brightness, its contrast lowered."""
     photo = photos[int(rng.integers(len(photos)))]
     height, width = size
-    largest = min(photo.height / height, photo.width / width)
+    largest = min(photo.height / height, PHOTO_REACH / width)
     zoom = largest * rng.uniform(0.6, 1.0)
     left, top = rng.random() * (photo.width - width * zoom), rng.random() * (photo.height - height * zoom)
     box = (left, top, left + width * zoom, top + height * zoom)
@@ -146,7 +148,7 @@ def _background(photos: tuple[Image.Image, ...], size: tuple[int, int], rng: np.
         pixels = pixels[:, ::-1]
     canvas = pixels.astype(np.float32)
     mean = canvas.mean(axis=(0, 1))
-    target = mean + np.float32(rng.uniform(-25, 25))
+    target = mean + np.float32(rng.uniform(DARKEST, BRIGHTEST)) - mean @ LUMA
     return (canvas - mean) * np.float32(rng.uniform(0.45, 0.8)) + target
 
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 
 from delineate.data.digits import DIGITS, DigitScenes
-from delineate.data.digits_scene import LUMA, VISIBLE_SHARE, Scene, sources
+from delineate.data.digits_scene import LUMA, PHOTO_REACH, VISIBLE_SHARE, Scene, sources
 from delineate.errors import ArgumentError, UnknownNameError
 
 
@@ -47,7 +47,7 @@ def test_global_random_state_is_neither_read_nor_changed():
 
 def test_the_interface():
     scenes = DigitScenes("val")
-    assert (len(scenes), len(DigitScenes()), len(DigitScenes("test", length=3))) == (150, 4800, 3)
+    assert (len(scenes), len(DigitScenes()), len(DigitScenes("test", length=3))) == (150, 7500, 3)
     assert scenes.taxonomy.names[0] == "background"
     assert scenes.taxonomy.names[10] == "nine"
     assert scenes.taxonomy.background == 0
@@ -85,11 +85,11 @@ def test_an_item_agrees_with_itself():
         assert np.array_equal(read_labels, target["semantic_mask"].numpy())
 
 
-def test_scenes_hold_two_to_five_digits_or_none():
+def test_scenes_hold_three_to_five_digits_or_none():
     scenes = DigitScenes("train")
     counts = np.array([len(scenes.scene(index).classes) for index in range(400)])
-    assert set(counts.tolist()) == {0, 2, 3, 4, 5}
-    assert 0.005 <= (counts == 0).mean() <= 0.04
+    assert set(counts.tolist()) == {0, 3, 4, 5}
+    assert 0.002 <= (counts == 0).mean() <= 0.04
 
 
 def test_a_scene_without_objects_is_ordinary():
@@ -115,8 +115,8 @@ def test_digits_are_large_enough_and_stand_out():
             rows = np.flatnonzero(mask.any(1))
             heights.append(rows[-1] - rows[0] + 1)
             steps.append(abs(grey[mask].mean() - grey[scene.instances == 0].mean()))
-    assert 24 <= np.median(heights) <= 44
-    assert max(heights) <= 56
+    assert 34 <= np.median(heights) <= 50
+    assert max(heights) <= 60
     assert np.median(steps) > 70
     assert VISIBLE_SHARE >= 0.2
 
@@ -134,6 +134,8 @@ def test_splits_share_no_digit_and_no_part_of_a_photo():
     assert count == 1797
     widths = [[photo.width for photo in sources(split).photos] for split in ("train", "val", "test")]
     assert np.sum(widths, axis=0).tolist() == [640, 640]
+    # every split's backgrounds are equally magnified, or training would not prepare for the others
+    assert np.min(widths) == PHOTO_REACH
 
 
 def test_greyscale_is_the_luminance():
