@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from torch.utils.data import Dataset
 
 from delineate.structures.taxonomy import Taxonomy
 
@@ -44,3 +45,50 @@ class Samples(Protocol):
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Pixels ``(H, W, C)`` uint8 and labels ``(H, W)`` of one sample."""
         ...
+
+
+class SelectedTargets(Dataset[Any]):
+    """A data set whose targets keep only what a task learns from, so that nothing else is augmented, cached or sent.
+
+    Args:
+        samples: the whole data set.
+        keys: of the target; those that a sample does not have are left out.
+    """
+
+    def __init__(self, samples: Samples, keys: Sequence[str]) -> None:
+        self.samples = samples
+        self.keys = tuple(keys)
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """Of the whole data set."""
+        return self.samples.taxonomy
+
+    @property
+    def name(self) -> str:
+        """Of the whole data set."""
+        return self.samples.name
+
+    @property
+    def skipped(self) -> Sequence[str]:
+        """Of the whole data set."""
+        return self.samples.skipped
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Any, dict[str, Any]]:
+        image, target = self.samples[index]
+        return image, {key: target[key] for key in self.keys if key in target}
+
+    def stem(self, index: int) -> str:
+        """Of the whole data set."""
+        return self.samples.stem(index)
+
+    def files(self, index: int) -> str:
+        """Of the whole data set."""
+        return self.samples.files(index)
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of the whole data set."""
+        return self.samples.read(index)

@@ -25,7 +25,7 @@ from delineate.data.augmentation import Augmentation, train_transform
 from delineate.data.caching import cached
 from delineate.data.opening import BUILT_IN, open_dataset
 from delineate.data.order import BatchOrder, sample_seed
-from delineate.data.samples import Samples
+from delineate.data.samples import Samples, SelectedTargets
 from delineate.data.statistics import class_weights
 from delineate.engine.averaging import MovingAverage
 from delineate.engine.checkpointing import RunCheckpoints, WholeCheckpointIO, read_checkpoint
@@ -194,6 +194,9 @@ class _Session:
             losses.append(loss)
         return losses
 
+    def _kept(self, samples: Samples) -> Samples:
+        return cached(SelectedTargets(samples, ("semantic_mask", "image_id")), self.recipe.data.cache)
+
     def fit(self, run: Run, *, resume: bool, progress: bool) -> Run:
         """Train until the recipe's end, or go on from the last checkpoint; then write the weights."""
         recipe, trainer_recipe = self.recipe, self.recipe.trainer
@@ -214,8 +217,8 @@ class _Session:
         callbacks.append(checkpoints)
 
         data = SegmentationData(
-            cached(self.train_set, recipe.data.cache),
-            None if self.val_set is None else cached(self.val_set, recipe.data.cache),
+            self._kept(self.train_set),
+            None if self.val_set is None else self._kept(self.val_set),
             transform=train_transform(
                 msgspec.convert(recipe.augmentation, Augmentation), ignore_index=self.taxonomy.ignore_index
             ),
