@@ -26,9 +26,10 @@ def check_command(
     Errors: missing pairs, unreadable or truncated files, size mismatches, ids outside the taxonomy, the same image in
     two splits. Warnings: empty masks, near-duplicates across splits, class balance.
     """
-    from delineate.cli.tables import print_table, progress_bar
+    from delineate.cli.tables import print_table
     from delineate.data.doctor import check_dataset
     from delineate.files import write_text
+    from delineate.progress import progress_bar
 
     with progress_bar("checking") as progress:
         report = check_dataset(path, format, progress=progress)
@@ -53,9 +54,10 @@ def stats_command(
     plot: Annotated[Path | None, typer.Option(help="Draw the class shares and image sizes to this PNG.")] = None,
 ) -> None:
     """Count images, pixels and classes, with the class weights that follow from them."""
-    from delineate.cli.tables import counted, print_table, progress_bar
+    from delineate.cli.tables import counted, print_table
     from delineate.data.opening import open_dataset
     from delineate.data.statistics import dataset_statistics
+    from delineate.progress import progress_bar
 
     dataset = open_dataset(path, split=split, format=format)
     with progress_bar("counting") as progress:

@@ -14,12 +14,15 @@ def predict_command(
     out: Annotated[Path, typer.Option(help="Where overlays/, masks/ and predictions.json go.")] = Path("predictions"),
     tile: Annotated[int | None, typer.Option(help="Work in squares of this many pixels, for large images.")] = None,
     overlap: Annotated[int, typer.Option(help="Pixels that neighbouring tiles share.")] = 64,
-    tta: Annotated[str, typer.Option(help="Average over augmented copies: flip, scale, or flip,scale.")] = "",
+    tta: Annotated[
+        str, typer.Option(help="Average over augmented copies: flip, vflip, scale, several with commas.")
+    ] = "",
     overlays: Annotated[bool, typer.Option(help="Write pictures with the classes painted over.")] = True,
 ) -> None:
     """Predict a label for every pixel: overlays to look at, id PNGs, and COCO JSON that other tools open."""
-    from delineate.cli.tables import counted, progress_bar
+    from delineate.cli.tables import counted
     from delineate.engine.prediction import predict_files
+    from delineate.progress import progress_bar
 
     with progress_bar("predicting") as progress:
         written = predict_files(

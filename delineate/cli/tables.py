@@ -1,11 +1,10 @@
-"""Tables a person reads, and bars for work that takes more than a moment."""
+"""Tables a person reads."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 UNBROKEN = 10_000  # columns that a pipe or a file has: every row stays one line
@@ -81,20 +80,3 @@ def counted(number: int, one: str) -> str:
         ('1 image', '1,200 images')
     """
     return f"{number:,} {one}{'' if number == 1 else 's'}"
-
-
-@contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A function of (done, total) that moves a bar on standard error; silent where nobody watches."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=None)
-
-        def move(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
-
-        yield move

@@ -48,7 +48,7 @@ def train_command(
         return
     typer.echo(f"run: {run.path}")
     if report and _has_validation(run):
-        _evaluate(run, data=None, split=None, tta="", boundary=True)
+        _evaluate(run, data=None, split=None, tta="", boundary=True, out=None)
     typer.echo(f"use it: delineate predict {run.path} IMAGES --out predictions")
 
 
@@ -56,26 +56,37 @@ def evaluate_command(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     data: Annotated[str | None, typer.Option(help="The data set; the run's own when left out.")] = None,
     split: Annotated[str | None, typer.Option(help="Which split; the run's validation split when left out.")] = None,
-    tta: Annotated[str, typer.Option(help="Average over augmented copies: flip, scale, or flip,scale.")] = "",
+    tta: Annotated[
+        str, typer.Option(help="Average over augmented copies: flip, vflip, scale, several with commas.")
+    ] = "",
     boundary: Annotated[bool, typer.Option(help="Also score boundaries (boundary F1).")] = True,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of metrics.json and report.html; the run's own for its validation split, "
+            "evaluations/<data>-<split> inside it for any other data, split or --tta."
+        ),
+    ] = None,
 ) -> None:
-    """Score a run on a data set: a table, metrics.json and a self-contained report.html in the run's folder."""
+    """Score a run on a data set: a table, metrics.json and a self-contained report.html."""
     from delineate.engine.run import open_run
 
-    _evaluate(open_run(run), data=data, split=split, tta=tta, boundary=boundary)
+    _evaluate(open_run(run), data=data, split=split, tta=tta, boundary=boundary, out=out)
 
 
 def _has_validation(run: Run) -> bool:
     return bool(run.read_environment()["sessions"][-1]["val_images"])
 
 
-def _evaluate(run: Run, *, data: str | None, split: str | None, tta: str, boundary: bool) -> None:
+def _evaluate(run: Run, *, data: str | None, split: str | None, tta: str, boundary: bool, out: Path | None) -> None:
     """Measure, print the table, write metrics.json and the report."""
-    from delineate.cli.tables import counted, print_table, progress_bar
-    from delineate.report.semantic import report_run
+    from delineate.cli.tables import counted, print_table
+    from delineate.progress import progress_bar
+    from delineate.report.semantic import report_folder, report_run
 
+    folder = out or report_folder(run, data=data, split=split, tta=tta)
     with progress_bar("evaluating") as progress:
-        evaluation = report_run(run, data=data, split=split, tta=tta, boundary=boundary, progress=progress)
+        evaluation = report_run(run, data=data, split=split, tta=tta, boundary=boundary, out=folder, progress=progress)
     scores = evaluation.scores
     columns = ["class", "IoU", "Dice", "precision", "recall", *(["boundary F1"] if boundary else []), "pixels"]
     keys = ["iou", "dice", "precision", "recall", *(["boundary_f1"] if boundary else [])]
@@ -85,5 +96,5 @@ def _evaluate(run: Run, *, data: str | None, split: str | None, tta: str, bounda
     )
     names = ["miou", "pixel_accuracy", "mean_accuracy", "fwiou", "mean_dice", *(["boundary_f1"] if boundary else [])]
     typer.echo("  ".join(f"{name} {scores[name]:.4f}" for name in names))
-    typer.echo(f"metrics: {run.metrics}")
-    typer.echo(f"report: {run.report}")
+    typer.echo(f"metrics: {folder / run.metrics.name}")
+    typer.echo(f"report: {folder / run.report.name}")

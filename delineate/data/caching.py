@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,17 @@ class CachedSamples(Dataset[Any]):
 
     Args:
         samples: the data set; its samples must not depend on when they are read.
+        progress: called with (samples read, samples in all).
     """
 
-    def __init__(self, samples: Samples) -> None:
+    def __init__(self, samples: Samples, *, progress: Callable[[int, int], None] | None = None) -> None:
         self.samples = samples
+        self._kept: list[Any] = []
         with ThreadPoolExecutor(2) as readers:
-            self._kept = list(readers.map(samples.__getitem__, range(len(samples))))
+            for sample in readers.map(samples.__getitem__, range(len(samples))):
+                self._kept.append(sample)
+                if progress is not None:
+                    progress(len(self._kept), len(samples))
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -43,13 +49,14 @@ class CachedSamples(Dataset[Any]):
         return getattr(self.samples, name)
 
 
-def cached(samples: Samples, policy: str) -> Samples:
+def cached(samples: Samples, policy: str, *, progress: Callable[[int, int], None] | None = None) -> Samples:
     """``samples``, kept in memory when ``policy`` says so.
 
     Args:
         samples: a data set without randomness.
         policy: "memory" always, "none" never, "auto" when the whole (estimated from its first, middle and last sample)
             takes at most a quarter of the free memory.
+        progress: called with (samples read, samples in all) while they are read to be kept.
     """
     count = len(samples)
     if policy == "none" or count == 0:
@@ -59,7 +66,7 @@ def cached(samples: Samples, policy: str) -> Samples:
         size = max(_bytes(samples[index]) for index in probes) * count
         if size > SHARE * _free_memory():
             return samples
-    return CachedSamples(samples)
+    return CachedSamples(samples, progress=progress)
 
 
 def _bytes(sample: Any) -> int:

@@ -58,11 +58,7 @@ class SelectedTargets(Dataset[Any]):
     def __init__(self, samples: Samples, keys: Sequence[str]) -> None:
         self.samples = samples
         self.keys = tuple(keys)
-
-    @property
-    def taxonomy(self) -> Taxonomy:
-        """Of the whole data set."""
-        return self.samples.taxonomy
+        self.taxonomy = samples.taxonomy
 
     @property
     def name(self) -> str:

@@ -40,6 +40,7 @@ from delineate.engine.weights import ModelCard, save_weights
 from delineate.errors import RecipeError, RunError, UnknownNameError
 from delineate.losses.catalogue import create_losses
 from delineate.models.catalogue import MODELS, create_model
+from delineate.progress import progress_bar
 from delineate.structures.preprocessing import Preprocessing
 
 MONITOR = "val/miou"
@@ -194,8 +195,12 @@ class _Session:
             losses.append(loss)
         return losses
 
-    def _kept(self, samples: Samples) -> Samples:
-        return cached(SelectedTargets(samples, ("semantic_mask", "image_id")), self.recipe.data.cache)
+    def _kept(self, samples: Samples, *, progress: bool) -> Samples:
+        selected = SelectedTargets(samples, ("semantic_mask", "image_id"))
+        if not progress or int(os.environ.get("LOCAL_RANK", "0")) > 0:
+            return cached(selected, self.recipe.data.cache)
+        with progress_bar("reading") as move:
+            return cached(selected, self.recipe.data.cache, progress=move)
 
     def fit(self, run: Run, *, resume: bool, progress: bool) -> Run:
         """Train until the recipe's end, or go on from the last checkpoint; then write the weights."""
@@ -217,8 +222,8 @@ class _Session:
         callbacks.append(checkpoints)
 
         data = SegmentationData(
-            self._kept(self.train_set),
-            None if self.val_set is None else self._kept(self.val_set),
+            self._kept(self.train_set, progress=progress),
+            None if self.val_set is None else self._kept(self.val_set, progress=progress),
             transform=train_transform(
                 msgspec.convert(recipe.augmentation, Augmentation), ignore_index=self.taxonomy.ignore_index
             ),

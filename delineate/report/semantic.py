@@ -27,9 +27,10 @@ def report_run(
     split: str | None = None,
     tta: str = "",
     boundary: bool = True,
+    out: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Evaluate a run, write ``metrics.json`` and ``report.html`` into its folder, and return the scores.
+    """Evaluate a run, write ``metrics.json`` and ``report.html``, and return the scores.
 
     Args:
         run: the run or its folder.
@@ -37,6 +38,7 @@ def report_run(
         split: of the data; the run's validation split when left out.
         tta: test-time augmentations, such as "flip,scale".
         boundary: also score boundaries.
+        out: the folder of both files, made where it is missing; :func:`report_folder` when left out.
         progress: called with (images done, images in all).
 
     Raises:
@@ -57,7 +59,9 @@ def report_run(
     evaluation = measure(
         predictor, dataset, boundary=boundary, tta=tta, batch_size=read.val_batch_size, progress=progress
     )
-    evaluation.write(run.metrics)
+    folder = report_folder(run, data=data, split=split, tta=tta) if out is None else Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    evaluation.write(folder / run.metrics.name)
     sessions = run.read_environment().get("sessions", [{}])
     taxonomy = predictor.taxonomy
     scheduled = recipe.schedule.name
@@ -97,8 +101,22 @@ def report_run(
         warnings=[_left_out(len(skipped))] if skipped else [],
         skipped=skipped,
     )
-    write_report(run.report, content)
+    write_report(folder / run.report.name, content)
     return evaluation
+
+
+def report_folder(run: Run, *, data: str | Path | None = None, split: str | None = None, tta: str = "") -> Path:
+    """Where the report of an evaluation goes when nobody says: a run's own scores are not overwritten by others.
+
+    Returns:
+        The run's folder for its own validation split; ``evaluations/<data>-<split>`` inside it for anything else, with
+        the test-time augmentations behind it.
+    """
+    own = build_recipe(read_recipe(run.recipe)).data
+    if data is None and split in (None, own.val_split) and not tta:
+        return run.path
+    named = [Path(str(data or own.path)).resolve().name, split or own.val_split, *tta.replace(" ", "").split(",")]
+    return run.path / "evaluations" / "-".join(part for part in named if part)
 
 
 def _examples(predictor: Predictor, dataset: Samples, evaluation: Evaluation, *, seed: int, tta: str) -> list[Example]:

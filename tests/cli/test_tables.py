@@ -1,6 +1,6 @@
 import pytest
 
-from delineate.cli.tables import print_table, progress_bar
+from delineate.cli.tables import print_table
 
 COLUMNS = ["class", "IoU", "pixels", "note"]
 ROWS = [["signsymbol", 0.5, 1234567, "a rather long note that says [bold]much"], ["sky", float("nan"), 7, "short"]]
@@ -32,11 +32,3 @@ def test_names_and_numbers_stay_whole_where_there_is_little_room(capsys, monkeyp
 def test_a_total_stands_below(capsys):
     print_table(["class", "IoU"], [["sky", 0.25]], total=["mean", 0.25])
     assert capsys.readouterr().out.splitlines()[-1].split() == ["mean", "0.2500"]
-
-
-def test_progress_is_silent_where_nobody_watches(capsys):
-    with progress_bar("counting") as move:
-        move(1, 2)
-        move(2, 2)
-    captured = capsys.readouterr()
-    assert captured.out.strip() == captured.err.strip() == ""

@@ -44,17 +44,28 @@ def test_what_train_refuses(typed, halves, words, message, tmp_path):
     assert not (tmp_path / "desk/runs").exists()
 
 
+def test_a_width_where_a_list_is_wanted(shell, halves):
+    # in a process of its own: this one checks annotations before the model can
+    result = shell("train", "unet", "--data", halves, "--set", "model.decoder_channels=64")
+    assert result.returncode == 1
+    assert result.stderr == "error: decoder_channels must be a list of widths, coarsest first; got 64.\n"
+
+
 def test_resume_of_nothing(typed, tmp_path):
     assert "run must be a folder that training made" in str(typed("train", "--resume", tmp_path).exception)
 
 
-def test_evaluate_on_another_split(typed, trained, tmp_path):
+def test_evaluate_on_another_split_leaves_the_runs_own_scores_alone(typed, trained, tmp_path):
     run = shutil.copytree(trained.path, tmp_path / "run")
+    (run / "metrics.json").write_text("mine")
     result = typed("evaluate", run, "--split", "train", "--no-boundary", "--tta", "flip")
     assert result.exit_code == 0
     assert "halves / train: 4 images" in result.output
     assert "boundary" not in result.output
-    assert (run / "report.html").is_file()
+    folder = run / "evaluations" / "halves-train-flip"
+    assert f"report: {folder / 'report.html'}\n" in result.output
+    assert json.loads((folder / "metrics.json").read_text())["split"] == "train"
+    assert (run / "metrics.json").read_text() == "mine"
     assert "split must be a known name; got 'vall'" in str(typed("evaluate", run, "--split", "vall").exception)
 
 

@@ -100,6 +100,14 @@ def test_copies_need_no_reading(copied):
     assert sum(samples.reads.values()) + sum(again.samples.reads.values()) in (5, 10)  # five, or five copied with it
 
 
+def test_reading_reports_its_progress():
+    seen = []
+    cached(DigitScenes("val", length=3), "memory", progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    cached(DigitScenes("val", length=3), "none", progress=lambda done, total: seen.append("read"))
+    assert len(seen) == 3
+
+
 def test_worker_processes_share_what_is_kept():
     samples = Counted()
     batches = list(DataLoader(cached(samples, "memory"), batch_size=5, num_workers=1, collate_fn=SemanticCollate()))

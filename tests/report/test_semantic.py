@@ -10,7 +10,7 @@ from delineate.engine.run import Run
 from delineate.engine.training import train
 from delineate.errors import RunError
 from delineate.report import semantic
-from delineate.report.semantic import report_run
+from delineate.report.semantic import report_folder, report_run
 
 
 def write_stripes(root, train=4, val=5):
@@ -56,7 +56,7 @@ def test_scores_are_those_of_measure_and_are_kept(run):
 
 def test_the_page_tells_the_run(run):
     seen = []
-    report_run(run, tta="flip", progress=lambda done, total: seen.append((done, total)))
+    report_run(run, tta="flip", out=run.path, progress=lambda done, total: seen.append((done, total)))
     page = run.report.read_text(encoding="utf-8")
     for text in (
         "enet on stripes",
@@ -77,7 +77,19 @@ def test_the_page_tells_the_run(run):
 def test_another_split(run):
     evaluation = report_run(run.path, split="train", boundary=False)
     assert {image.name for image in evaluation.images} == {f"train{number}" for number in range(4)}
-    assert "train, 4 images" in run.report.read_text(encoding="utf-8")
+    folder = run.path / "evaluations" / "stripes-train"
+    assert "train, 4 images" in (folder / "report.html").read_text(encoding="utf-8")
+    assert json.loads((folder / "metrics.json").read_text())["split"] == "train"
+
+
+def test_a_run_keeps_its_own_scores(run, tmp_path):
+    stripes = run.path.parent / "stripes"
+    assert report_folder(run) == report_folder(run, split="val") == run.path
+    assert report_folder(run, split="train") == run.path / "evaluations/stripes-train"
+    assert report_folder(run, tta="flip, scale") == run.path / "evaluations/stripes-val-flip-scale"
+    assert report_folder(run, data=tmp_path / "other") == run.path / "evaluations/other-val"
+    report_run(run, data=stripes, boundary=False, out=tmp_path / "new/scores")
+    assert {file.name for file in (tmp_path / "new/scores").iterdir()} == {"metrics.json", "report.html"}
 
 
 def test_a_folder_that_is_no_run(tmp_path):
