@@ -63,9 +63,9 @@ def options(
 
 def main() -> None:
     """Run the command line; an error is one line on standard error and exit status 1 (143 when told to stop)."""
-    # How long OpenMP's threads spin before they sleep, read when torch loads. Its default of milliseconds takes the core
-    # from the processes that read images (with another one busy on two cores, training steps measured up to three times
-    # slower); none at all makes small networks wait for each wake-up (1.45 times slower). This is some ten microseconds.
+    # How long OpenMP's threads spin before they sleep, read when torch loads. Its default of milliseconds takes the
+    # core from the processes that read images (another one busy on two cores: training steps up to three times slower);
+    # none at all makes small networks wait for each wake-up (1.45 times slower). This is some ten microseconds.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     debug = "--debug" in sys.argv or os.environ.get("DELINEATE_DEBUG") == "1"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,22 @@ class SemanticBatch:
             self.sizes,
             self.indices,
         )
+
+    def unpadded(self) -> Iterator[SemanticBatch]:
+        """The batch itself where its images are of one size, else each image by itself, cut to its own size.
+
+        A model sees padding, even where no score counts it; so what is measured on it is measured without.
+        """
+        if len(set(self.sizes)) == 1:
+            yield self
+            return
+        for place, (height, width) in enumerate(self.sizes):
+            yield SemanticBatch(
+                self.images[place : place + 1, :, :height, :width],
+                self.target[place : place + 1, :height, :width],
+                self.sizes[place : place + 1],
+                self.indices[place : place + 1],
+            )
 
     def pin_memory(self) -> SemanticBatch:
         """The same batch in page-locked memory, for copies that overlap with work on a GPU."""

@@ -84,6 +84,9 @@ class CheckReport:
             return f"{self.path}: scenes are made on the fly, there are no files to check"
         splits = ", ".join(f"{count} in {split}" for split, count in self.images.items())
         found = f"{_counted(len(self.errors), 'error')}, {_counted(len(self.warnings), 'warning')}"
+        source = self.images.get("train", self.images.get("all", 0))
+        if "val" not in self.images and source > 1:
+            splits += " (no validation split: training holds a fifth back)"
         return (
             f"{self.path}: {self.format}, {_counted(len(self.classes), 'class', 'classes')}, images: {splits}\n"
             f"{found}: {'nothing would break training' if self.ok else 'training would break'}"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from delineate.data.batches import SemanticBatch, SemanticCollate
+from delineate.data.batches import SemanticCollate
 from delineate.data.opening import open_dataset
 from delineate.data.samples import Samples
 from delineate.engine.loading import validation_batches
@@ -122,10 +121,12 @@ def measure(
     images: list[ImageScore] = []
     total = len(data)
     for batch in validation_batches(data, batch_size=batch_size, collate=SemanticCollate(ignore), workers=workers):
-        for index, (prediction, target) in zip(batch.indices, _predicted(infer, batch), strict=True):
-            metric.update(prediction, target)
-            own = semantic_scores(confusion_matrix(prediction, target, num_classes=count, ignore_index=ignore))
-            images.append(ImageScore(index, data.stem(index), own["miou"], own["pixel_accuracy"]))
+        for part in batch.unpadded():
+            labels = infer(part.images).argmax(1).cpu()
+            for index, prediction, target in zip(part.indices, labels, part.target, strict=True):
+                metric.update(prediction[None], target[None])
+                own = semantic_scores(confusion_matrix(prediction, target, num_classes=count, ignore_index=ignore))
+                images.append(ImageScore(index, data.stem(index), own["miou"], own["pixel_accuracy"]))
         if progress is not None:
             progress(len(images), total)
     return Evaluation(
@@ -135,17 +136,6 @@ def measure(
         data=path or str(getattr(data, "name", "")),
         skipped=tuple(getattr(data, "skipped", ())),
     )
-
-
-def _predicted(infer: Callable[[Tensor], Tensor], batch: SemanticBatch) -> Iterator[tuple[Tensor, Tensor]]:
-    """Labels and target ``(1, H, W)`` of each image; padding, which a model may see, never takes part."""
-    if len(set(batch.sizes)) == 1:
-        labels = infer(batch.images).argmax(1).cpu()
-        yield from ((labels[i : i + 1], batch.target[i : i + 1]) for i in range(len(labels)))
-    else:
-        for i, (h, w) in enumerate(batch.sizes):
-            labels = infer(batch.images[i : i + 1, :, :h, :w]).argmax(1).cpu()
-            yield labels, batch.target[i : i + 1, :h, :w]
 
 
 def _check_classes(predictor: Predictor, data: Samples) -> None:

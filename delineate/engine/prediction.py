@@ -14,6 +14,7 @@ from delineate.errors import DataError
 from delineate.files import replaced_file, write_text
 
 MASKS, OVERLAYS, RESULTS = "masks", "overlays", "predictions.json"
+LARGEST_JPEG = 65_500  # pixels a side that libjpeg writes
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def predict_files(
     """Predict image files; ``out`` gets ``masks/*.png`` (ids), ``overlays/*.jpg`` and ``predictions.json`` (COCO).
 
     A file that cannot be read is named in the result and the others go on. Results of an earlier call in ``out`` are
-    replaced, and never taken for images when ``out`` lies in a folder of them.
+    replaced, and never taken for images when ``out`` lies in a folder of them. An overlay too long for a JPEG is a PNG.
 
     Args:
         predictor: a loaded one, or the run or weights to load.
@@ -77,8 +78,10 @@ def predict_files(
             with replaced_file(folder / MASKS / f"{name}.png") as temporary:
                 result.to_png(temporary)
             if overlays:
-                with replaced_file(folder / OVERLAYS / f"{name}.jpg") as temporary:
-                    result.plot().save(temporary, quality=92)
+                picture = result.plot()
+                suffix = "jpg" if max(picture.size) <= LARGEST_JPEG else "png"
+                with replaced_file(folder / OVERLAYS / f"{name}.{suffix}") as temporary:
+                    picture.save(temporary, quality=92)
             height, width = result.labels.shape
             mask = f"{MASKS}/{name}.png"
             entries.append({"id": number, "file_name": str(file), "height": height, "width": width, "mask_file": mask})

@@ -95,10 +95,11 @@ class SemanticSegmentation(pl.LightningModule):
 
     def validation_step(self, batch: SemanticBatch, batch_idx: int) -> None:
         """Count one batch of validation images."""
-        outputs = self(batch.images)
-        loss = self.losses(outputs, batch.target)["loss"].detach()
-        self.val_loss.update(loss.float(), weight=len(batch.indices))
-        self.scores.update(outputs.logits.argmax(1), batch.target)
+        for part in batch.unpadded():
+            outputs = self(part.images)
+            loss = self.losses(outputs, part.target)["loss"].detach()
+            self.val_loss.update(loss.float(), weight=len(part.indices))
+            self.scores.update(outputs.logits.argmax(1), part.target)
 
     def on_validation_epoch_end(self) -> None:
         """Log what the whole validation split scored; equal on every process."""

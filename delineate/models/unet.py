@@ -84,6 +84,12 @@ class UNetDecoder(nn.Module):
         centre: bool = False,
     ) -> None:
         super().__init__()
+        require(
+            isinstance(decoder_channels, Sequence) and not isinstance(decoder_channels, str),
+            "decoder_channels",
+            "be a list of widths, coarsest first",
+            repr(decoder_channels),
+        )
         require(len(decoder_channels) > 0, "decoder_channels", "name at least one block", tuple(decoder_channels))
         self.channels, self.stride = channels[-1], strides[-1]
         self.centre = nn.Sequential(*(ConvNormAct(self.channels, self.channels) for _ in range(2 if centre else 0)))

@@ -40,3 +40,13 @@ def test_moving_keeps_what_belongs_together():
     assert torch.equal(moved.images, batch.images)
     assert moved.indices == batch.indices
     assert moved.sizes == batch.sizes
+
+
+def test_unpadded_is_the_batch_itself_or_each_image_in_its_own_size():
+    batch = SemanticCollate()([sample(4, 6, 1), sample(4, 6, 2)])
+    assert list(batch.unpadded()) == [batch]
+    mixed = list(SemanticCollate()([sample(2, 3, 7), sample(4, 5, 1)]).unpadded())
+    assert [part.images.shape for part in mixed] == [(1, 3, 2, 3), (1, 3, 4, 5)]
+    assert [part.target.shape for part in mixed] == [(1, 2, 3), (1, 4, 5)]
+    assert [(part.sizes, part.indices) for part in mixed] == [(((2, 3),), (7,)), (((4, 5),), (1,))]
+    assert all((part.target == label).all() for part, label in zip(mixed, (7, 1), strict=True))

@@ -57,6 +57,15 @@ def test_a_healthy_folder(tmp_path):
     assert "0 errors, 0 warnings: nothing would break training" in report.summary()
 
 
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [({"train": 4}, True), ({"all": 2, "test": 1}, True), ({"all": 1}, False), ({"train": 4, "val": 1}, False)],
+)
+def test_the_summary_tells_that_training_holds_images_back(images, told):
+    report = doctor.CheckReport("cells", "mask-folders", ("a",), images, ())
+    assert ("(no validation split: training holds a fifth back)" in report.summary()) == told
+
+
 def test_five_defects_are_all_named(tmp_path):
     root = healthy(tmp_path)
     cut(root / "train/images/000.png")

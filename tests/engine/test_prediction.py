@@ -182,6 +182,15 @@ def test_options_reach_the_predictor(predictor, tmp_path):
         predict_files(predictor, [tmp_path / "a.png"], out=tmp_path / "out", tile=32, overlap=32)
 
 
+def test_an_overlay_too_long_for_a_jpeg_is_a_png(predictor, tmp_path):
+    picture(tmp_path / "strip.png", size=(8, 66_000))
+    predict_files(predictor, [tmp_path / "strip.png"], out=tmp_path / "out", tile=512)
+    (overlay,) = (tmp_path / "out/overlays").iterdir()
+    assert overlay.name == "strip.png"
+    with Image.open(overlay) as opened:
+        assert opened.width >= 66_000
+
+
 def test_a_run_is_loaded_by_its_folder(tiny_run, squares, tmp_path):
     done = predict_files(tiny_run.path, [squares / "val" / "images"], out=tmp_path / "out")
     assert done.count == 5

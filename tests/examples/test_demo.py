@@ -21,7 +21,7 @@ def test_an_earlier_demo_is_kept(demo, tmp_path):
     assert demo.free_folder(tmp_path).name == "demo-2"
 
 
-@pytest.mark.slow  # 800 + 150 scenes are made and seen once: half a minute
+@pytest.mark.slow  # 7,500 + 150 scenes are made and seen once: some minutes
 def test_the_demo_runs_to_its_report(demo, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(DEMO.parents[1]))

@@ -22,9 +22,9 @@ _REFUSALS = (TypeError, AttributeError, NotImplementedError, AssertionError, Run
 class TimmEncoder(Encoder):
     """A timm model as an encoder.
 
-    Differs: with random weights, the residual branches of timm's ResNets start at work, as in He et al. 2015, where timm
-    scales them by zero at first (Goyal et al. 2017, for large batches). In the short trainings that segmentation from
-    scratch is, a network that begins as its shortcuts alone loses many epochs.
+    Differs: with random weights, the residual branches of timm's ResNets start at work, as in He et al. 2015, where
+    timm scales them by zero at first (Goyal et al. 2017, for large batches). In the short trainings that segmentation
+    from scratch is, a network that begins as its shortcuts alone loses many epochs.
 
     Args:
         name: as in ``timm.list_models()``, with or without the tag of its weights ("resnet50.a1_in1k").
