@@ -89,10 +89,11 @@ def test_conversion_keeps_weights_names_and_activations():
 
 @pytest.mark.slow
 def test_two_processes_train_and_validate_like_one(squares, tiny, tmp_path):
-    tiny["model"] = {"name": "unet", "encoder": "resnet18"}
+    tiny["model"] = {"name": "unet", "encoder": "resnet18", "auxiliary_stride": 16}
+    tiny["augmentation"]["crop"] = [96, 96]  # batch norm over a handful of values would blow the last bits up
     tiny["trainer"] |= {"max_epochs": 2, "ema_decay": 0.5}
     tiny["data"] |= {"path": str(squares)}
-    tiny["optimizer"] = {"name": "sgd", "lr": 0.02}  # Adam's division would blow the last bits up
+    tiny["optimizer"] = {"name": "sgd", "lr": 0.005}  # and so would Adam's division
     build_recipe(tiny).write(tmp_path / "recipe.yaml")
     one = train(tmp_path / "recipe.yaml", out=tmp_path / "one", progress=False)
     command = [sys.executable, "-m", "delineate", "train", str(tmp_path / "recipe.yaml"), "--devices", "2"]
@@ -110,11 +111,11 @@ def test_two_processes_train_and_validate_like_one(squares, tiny, tmp_path):
     ours, theirs = curves(one.path), curves(tmp_path / "two")
     assert ours.keys() == theirs.keys()
     for name, values in ours.items():
-        assert theirs[name] == pytest.approx(values, abs=2e-3), name
+        assert theirs[name] == pytest.approx(values, abs=1e-3), name
     mine, yours = load_file(one.weights), load_file(tmp_path / "two" / "model.safetensors")
     assert mine.keys() == yours.keys()
     worst = max(float((mine[n].double() - yours[n].double()).abs().max()) for n in mine if mine[n].is_floating_point())
-    assert worst < 0.02
+    assert worst < 2e-3
 
 
 def curves(run: Path) -> dict[str, list[float]]:
