@@ -115,7 +115,7 @@ def test_two_processes_train_and_validate_like_one(squares, tiny, tmp_path):
     mine, yours = load_file(one.weights), load_file(tmp_path / "two" / "model.safetensors")
     assert mine.keys() == yours.keys()
     worst = max(float((mine[n].double() - yours[n].double()).abs().max()) for n in mine if mine[n].is_floating_point())
-    assert worst < 2e-3
+    assert worst < 5e-3
 
 
 def curves(run: Path) -> dict[str, list[float]]:
