@@ -1,0 +1,1 @@
+"""Files of objects, true or predicted, as columns: boxes, masks, keypoints, segments of many images at once."""
