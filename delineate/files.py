@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -65,3 +67,18 @@ def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` (UTF-8) to ``path``, whole or not at all."""
     with replaced_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, values: Any) -> None:
+    """Write plain values as JSON, whole or not at all; NaN, which JSON lacks, becomes null."""
+    write_text(path, json.dumps(_without_nan(values), indent=2, allow_nan=False) + "\n")
+
+
+def _without_nan(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {str(key): _without_nan(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_without_nan(value) for value in values]
+    if isinstance(values, float) and values != values:
+        return None
+    return values

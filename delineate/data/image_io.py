@@ -336,6 +336,15 @@ def _colour_ids(pixels: np.ndarray, colours: Mapping[int, int] | None, path: Pat
     return ids[places.reshape(packed.shape)]
 
 
+def read_array(path: str | Path, *, max_pixels: int | None = MAX_PIXELS) -> np.ndarray:
+    """The numbers ``(H, W)`` or ``(H, W, C)`` of a ``.npy`` file as they are; never unpickled.
+
+    Raises:
+        DataError: naming the file, when it is missing, damaged, of another shape or too large.
+    """
+    return np.array(_array(Path(path), max_pixels, "map"))
+
+
 def _array(path: Path, max_pixels: int | None, role: str) -> np.ndarray:
     """The array of a ``.npy`` file, mapped and not yet read; never unpickled."""
     if not path.is_file():

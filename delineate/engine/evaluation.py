@@ -15,8 +15,9 @@ from delineate.data.opening import open_dataset
 from delineate.data.samples import Samples
 from delineate.engine.loading import validation_batches
 from delineate.engine.predictor import Predictor, load
-from delineate.engine.run import Run, write_json
+from delineate.engine.run import Run
 from delineate.errors import DataError
+from delineate.files import write_json
 from delineate.metrics.semantic import SemanticScores, semantic_scores
 from delineate.ops.confusion import confusion_matrix
 

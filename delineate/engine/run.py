@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from delineate.errors import RunError
-from delineate.files import write_text
 
 # set by the first process of a run, so that the processes it starts find the same folder
 RUN_VARIABLE = "DELINEATE_RUN"
@@ -177,21 +176,6 @@ def environment_facts(**more: Any) -> dict[str, Any]:
         "libraries": {name: _version(name) for name in _LIBRARIES},
     }
     return facts | more
-
-
-def write_json(path: Path, values: Any) -> None:
-    """Write plain values as JSON, whole or not at all; NaN, which JSON lacks, becomes null."""
-    write_text(path, json.dumps(_without_nan(values), indent=2, allow_nan=False) + "\n")
-
-
-def _without_nan(values: Any) -> Any:
-    if isinstance(values, dict):
-        return {str(key): _without_nan(value) for key, value in values.items()}
-    if isinstance(values, list | tuple):
-        return [_without_nan(value) for value in values]
-    if isinstance(values, float) and values != values:
-        return None
-    return values
 
 
 def _with_nan(values: Any) -> Any:

@@ -33,11 +33,12 @@ from delineate.engine.loading import SegmentationData, default_workers
 from delineate.engine.precision import PRECISIONS, resolve_precision
 from delineate.engine.progress import RunProgress
 from delineate.engine.recipe import DataRecipe, Recipe, build_recipe, read_recipe
-from delineate.engine.run import Run, environment_facts, new_run, open_run, write_json
+from delineate.engine.run import Run, environment_facts, new_run, open_run
 from delineate.engine.semantic import SemanticSegmentation
 from delineate.engine.synchronisation import synchronise_batch_norm
 from delineate.engine.weights import ModelCard, save_weights
 from delineate.errors import RecipeError, RunError, UnknownNameError
+from delineate.files import write_json
 from delineate.losses.catalogue import create_losses
 from delineate.models.catalogue import MODELS, create_model
 from delineate.progress import progress_bar

@@ -7,8 +7,9 @@ import math
 
 import pytest
 
-from delineate.engine.run import RUN_VARIABLE, Run, environment_facts, new_run, open_run, write_json
+from delineate.engine.run import RUN_VARIABLE, Run, environment_facts, new_run, open_run
 from delineate.errors import RunError
+from delineate.files import write_json
 
 
 @pytest.fixture(autouse=True)
