@@ -18,7 +18,8 @@ from delineate.engine.predictor import Predictor, load
 from delineate.engine.run import Run
 from delineate.errors import DataError
 from delineate.files import write_json
-from delineate.metrics.semantic import SemanticScores, semantic_scores
+from delineate.metrics.semantic import semantic_scores
+from delineate.metrics.semantic_metric import SemanticScores
 from delineate.ops.confusion import confusion_matrix
 
 

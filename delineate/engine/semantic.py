@@ -16,7 +16,7 @@ from delineate.engine.optimization import create_optimizer, schedule_factor
 from delineate.engine.recipe import Recipe
 from delineate.engine.synchronisation import mean_over_processes
 from delineate.errors import NonFiniteLossError
-from delineate.metrics.semantic import SemanticScores
+from delineate.metrics.semantic_metric import SemanticScores
 from delineate.structures.outputs import SemanticOutputs
 from delineate.structures.preprocessing import Preprocessing
 

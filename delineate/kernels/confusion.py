@@ -47,8 +47,7 @@ def _narrow(values, num_classes, out):  # type: ignore[no-untyped-def] # noqa: A
 
 
 @njit(nogil=True, cache=True)
-def _count_pairs(target, prediction, num_classes, ignore_index, counts):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    invalid = 0
+def _count_pairs(target, prediction, num_classes, ignore_index, counts, missed):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
     for i in range(target.size):
         row = target[i]
         if row < 0 or row >= num_classes or row == ignore_index:
@@ -57,13 +56,12 @@ def _count_pairs(target, prediction, num_classes, ignore_index, counts):  # type
         if 0 <= column < num_classes:
             counts[row, column] += 1
         else:
-            invalid += 1
-    return invalid
+            missed[row] += 1
 
 
 def confusion_counts(
     target: np.ndarray, prediction: np.ndarray, num_classes: int, ignore_index: int = 255
-) -> tuple[np.ndarray, int]:
+) -> tuple[np.ndarray, np.ndarray]:
     """The confusion matrix of two label maps of one shape and any integer type.
 
     Args:
@@ -73,21 +71,23 @@ def confusion_counts(
         ignore_index: a target label that is not counted even where it lies inside the classes.
 
     Returns:
-        ``(num_classes, num_classes)`` int64, rows the target and columns the prediction; and the number of pixels that
-        have a target but whose prediction lies outside the classes (they are in no cell).
+        ``(num_classes, num_classes)`` int64, rows the target and columns the prediction; and ``(num_classes,)`` int64,
+        the pixels of each target class whose prediction lies outside the classes (they are in no cell).
     """
     target, prediction = np.asarray(target).reshape(-1), np.asarray(prediction).reshape(-1)
     wide = target.dtype != np.uint8 or prediction.dtype != np.uint8
     if wide and num_classes > 255:  # no byte is left over to mean "outside"
         counts = np.zeros((num_classes, num_classes), np.int64)
-        invalid = _count_pairs(
+        missed = np.zeros(num_classes, np.int64)
+        _count_pairs(
             _frozen(target.astype(np.int64)),
             _frozen(prediction.astype(np.int64)),
             num_classes,
             np.int64(ignore_index),
             counts,
+            missed,
         )
-        return counts, int(invalid)
+        return counts, missed
     threads = thread_count() if target.size >= 2 * _SMALL else 1
     step = -(-target.size // threads // 8) * 8 + 8  # whole words a thread
     pieces = [slice(start, start + step) for start in range(0, target.size, step)]
@@ -101,7 +101,9 @@ def confusion_counts(
         pairs[ignore_index] = 0
     counts = np.zeros((num_classes, num_classes), np.int64)
     counts[:size, :size] = pairs[:size, :size]
-    return counts, int(pairs[:size, size:].sum())
+    missed = np.zeros(num_classes, np.int64)
+    missed[:size] = pairs[:size, size:].sum(axis=1)
+    return counts, missed
 
 
 def _histogram(target: np.ndarray, prediction: np.ndarray, rows: int) -> np.ndarray:

@@ -1,6 +1,48 @@
-"""Predictions and targets in, numbers out; NaN where a number is undefined."""
+"""Predictions and targets in, numbers out; NaN where a number is undefined.
 
-from delineate.metrics.boundary import boundary_f1
-from delineate.metrics.semantic import SemanticScores, semantic_scores
+Functions stand in modules that need NumPy alone, so that ``delineate score`` is done before PyTorch would have loaded;
+the torchmetrics classes beside them are loaded when they are first named.
+"""
 
-__all__ = ["SemanticScores", "boundary_f1", "semantic_scores"]
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_EXPORTS = {
+    "BoxScores": "detection_metric",
+    "CalibrationScores": "calibration_metric",
+    "DetectionConfusion": "detection_confusion_metric",
+    "KeypointScores": "detection_metric",
+    "MaskScores": "detection_metric",
+    "PanopticScores": "panoptic_metric",
+    "SemanticScores": "semantic_metric",
+    "average_precision": "detection",
+    "best_f1_thresholds": "calibration",
+    "boundary_f1": "boundary",
+    "boundary_scores": "detection",
+    "box_scores": "detection",
+    "calibration_scores": "calibration",
+    "detection_confusion": "detection_confusion",
+    "detection_errors": "error_analysis",
+    "detection_scores": "detection",
+    "keypoint_scores": "detection",
+    "mask_scores": "detection",
+    "panoptic_counts": "panoptic",
+    "panoptic_scores": "panoptic",
+    "semantic_scores": "semantic",
+}
+
+__all__ = sorted(_EXPORTS)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'delineate.metrics' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f"delineate.metrics.{_EXPORTS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

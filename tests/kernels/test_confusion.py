@@ -12,23 +12,23 @@ from delineate.kernels.confusion import confusion_counts
 
 def naive(target, prediction, num_classes, ignore_index=255):
     """The definition, pixel by pixel."""
-    counts, invalid = np.zeros((num_classes, num_classes), np.int64), 0
+    counts, missed = np.zeros((num_classes, num_classes), np.int64), [0] * num_classes
     for t, p in zip(target.ravel().tolist(), prediction.ravel().tolist(), strict=True):
         if 0 <= t < num_classes and t != ignore_index:
             if 0 <= p < num_classes:
                 counts[t, p] += 1
             else:
-                invalid += 1
-    return counts, invalid
+                missed[t] += 1
+    return counts, missed
 
 
 def test_by_hand():
     target = np.array([[0, 0, 1], [1, 255, 2]], np.uint8)
     prediction = np.array([[0, 1, 1], [1, 1, 7]], np.uint8)
-    counts, invalid = confusion_counts(target, prediction, 3)
+    counts, missed = confusion_counts(target, prediction, 3)
     assert counts.tolist() == [[1, 1, 0], [0, 2, 0], [0, 0, 0]]
     assert counts.dtype == np.int64
-    assert invalid == 1
+    assert missed.tolist() == [0, 0, 1]
 
 
 @settings(deadline=None, max_examples=60)
@@ -49,10 +49,10 @@ def test_equals_the_definition(seed, size, run, num_classes, dtypes, ignore_inde
         far = generator.integers(low, high, size, dtype=dtype)
         maps.append(np.repeat(np.where(generator.random(size) < 0.2, far, near), run)[generator.integers(0, 8) :])
     target, prediction = (labels[: min(map(len, maps))] for labels in maps)
-    counts, invalid = confusion_counts(target, prediction, num_classes, ignore_index)
-    expected, expected_invalid = naive(target, prediction, num_classes, ignore_index)
+    counts, missed = confusion_counts(target, prediction, num_classes, ignore_index)
+    expected, expected_missed = naive(target, prediction, num_classes, ignore_index)
     assert np.array_equal(counts, expected)
-    assert invalid == expected_invalid
+    assert missed.tolist() == expected_missed
 
 
 @pytest.mark.parametrize("dtypes", [("int64", "int64"), ("uint16", "int32")])
@@ -60,10 +60,11 @@ def test_more_classes_than_a_byte_holds(dtypes):
     generator = np.random.default_rng(0)
     target = generator.integers(0, 400, 3000).astype(dtypes[0])
     prediction = generator.integers(0, 310, 3000).astype(dtypes[1])
-    counts, invalid = confusion_counts(target, prediction, 300)
-    expected, expected_invalid = naive(target, prediction, 300)
+    counts, missed = confusion_counts(target, prediction, 300)
+    expected, expected_missed = naive(target, prediction, 300)
     assert np.array_equal(counts, expected)
-    assert invalid == expected_invalid > 0
+    assert missed.tolist() == expected_missed
+    assert missed.sum() > 0
 
 
 def test_any_layout_of_memory():
@@ -73,16 +74,16 @@ def test_any_layout_of_memory():
     expected = confusion_counts(target, prediction, 5)
     misaligned = np.frombuffer(b"x" + target.tobytes(), np.uint8, offset=1).reshape(31, 47)
     for same in (np.asfortranarray(target), misaligned, np.repeat(target, 2, axis=1)[:, ::2]):
-        counts, invalid = confusion_counts(same, prediction, 5)
+        counts, missed = confusion_counts(same, prediction, 5)
         assert np.array_equal(counts, expected[0])
-        assert invalid == expected[1]
+        assert missed.tolist() == expected[1]
 
 
 def test_empty_and_all_ignored():
     for target in (np.zeros((0, 4), np.uint8), np.full((3, 3), 255, np.uint8)):
-        counts, invalid = confusion_counts(target, np.zeros(target.shape, np.uint8), 2)
+        counts, missed = confusion_counts(target, np.zeros(target.shape, np.uint8), 2)
         assert not counts.any()
-        assert invalid == 0
+        assert not missed.any()
 
 
 def test_the_number_of_threads_changes_nothing(monkeypatch):
@@ -90,12 +91,12 @@ def test_the_number_of_threads_changes_nothing(monkeypatch):
     generator = np.random.default_rng(0)
     target = generator.integers(0, 7, 1003, dtype=np.uint8)
     prediction = generator.integers(0, 9, 1003, dtype=np.int64)
-    expected, expected_invalid = naive(target, prediction, 7)
+    expected, expected_missed = naive(target, prediction, 7)
     for threads in (1, 2, 3, 7):
         monkeypatch.setattr(confusion, "thread_count", lambda n=threads: n)
-        counts, invalid = confusion_counts(target, prediction, 7)
+        counts, missed = confusion_counts(target, prediction, 7)
         assert np.array_equal(counts, expected)
-        assert invalid == expected_invalid
+        assert missed.tolist() == expected_missed
 
 
 def test_callers_at_once_do_not_meet(monkeypatch):

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delineate.errors import ArgumentError
-from delineate.metrics.panoptic import PanopticCounts, PanopticScores, panoptic_counts, panoptic_scores
+from delineate.metrics.panoptic import PanopticCounts, panoptic_counts, panoptic_scores
+from delineate.metrics.panoptic_metric import PanopticScores
 from delineate.structures.panoptic import PanopticMap, PanopticSegments
 
 NAMES, THINGS = ("cat", "dog", "sky", "sea"), (True, True, False, False)

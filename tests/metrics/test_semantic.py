@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from delineate.errors import ArgumentError
-from delineate.metrics.semantic import SemanticScores, semantic_scores
+from delineate.metrics.semantic import semantic_scores
+from delineate.metrics.semantic_metric import SemanticScores
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -139,10 +140,14 @@ def test_any_integer_type(dtype):
     assert counted(prediction.to(dtype), target.to(torch.uint8)) == counted(prediction, target)
 
 
-def test_predictions_outside_the_classes_are_reported():
+def test_a_prediction_of_no_class_is_a_miss():
+    """Looking away (255, 7) must not pay: class 1 has two pixels and none is found."""
     scores = counted(torch.tensor([[[0, 255, 7, 255]]]), torch.tensor([[[0, 1, 1, 255]]]), classes=2)
     assert scores["invalid_predictions"] == 2
-    assert scores["per_class"]["class 1"]["pixels"] == 0
+    assert scores["per_class"]["class 1"]["pixels"] == 2
+    assert scores["per_class"]["class 1"]["iou"] == 0
+    assert scores["pixel_accuracy"] == pytest.approx(1 / 3)
+    assert scores["miou"] == 0.5
 
 
 def test_states_of_two_processes_add_up():

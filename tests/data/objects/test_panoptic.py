@@ -8,7 +8,7 @@ from PIL import Image
 from delineate.data.objects import panoptic
 from delineate.data.objects.panoptic import panoptic_pairs, read_panoptic, read_panoptic_map
 from delineate.errors import DataError
-from delineate.metrics.panoptic import PanopticScores
+from delineate.metrics.panoptic_metric import PanopticScores
 from delineate.structures.panoptic import PanopticClasses
 
 CATEGORIES = [
