@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from delineate.engine.recipe import read_recipe as read_recipe
     from delineate.engine.run import Run as Run
     from delineate.engine.run import open_run as open_run
+    from delineate.engine.scoring import score as score
     from delineate.engine.training import train as train
     from delineate.errors import DelineateError as DelineateError
     from delineate.export.onnx import export_onnx as export_onnx
@@ -51,6 +52,7 @@ _EXPORTS = {
     "open_run": "delineate.engine.run",
     "read_recipe": "delineate.engine.recipe",
     "report_run": "delineate.report.semantic",
+    "score": "delineate.engine.scoring",
     "train": "delineate.engine.training",
 }
 # rooms that are reached by name, such as delineate.metrics.SemanticScores

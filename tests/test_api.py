@@ -31,6 +31,7 @@ NAMES = [
     "open_run",
     "read_recipe",
     "report_run",
+    "score",
     "train",
 ]
 ROOMS = ["data", "engine", "export", "losses", "metrics", "models", "ops", "postprocess", "report", "structures"]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from delineate.cli import datasets, models, prediction, training
+from delineate.cli import datasets, models, prediction, scoring, training
 from delineate.errors import DelineateError
 
 app = typer.Typer(
@@ -30,12 +30,17 @@ app = typer.Typer(
 
       [bold]delineate train unet --data PATH[/bold]   then open the report it names
 
-      [bold]delineate predict RUN IMAGES --out DIR[/bold]   overlays, masks and COCO JSON""",
+      [bold]delineate predict RUN IMAGES --out DIR[/bold]   overlays, masks and COCO JSON
+
+    Predictions of any tool, measured:
+
+      [bold]delineate score --task boxes instances_val.json results.json[/bold]""",
 )
 
 app.add_typer(datasets.app, name="data")
 app.command("train")(training.train_command)
 app.command("evaluate")(training.evaluate_command)
+app.command("score")(scoring.score_command)
 app.command("predict")(prediction.predict_command)
 app.command("export")(prediction.export_command)
 app.command("models")(models.models_command)

@@ -336,13 +336,19 @@ def _colour_ids(pixels: np.ndarray, colours: Mapping[int, int] | None, path: Pat
     return ids[places.reshape(packed.shape)]
 
 
-def read_array(path: str | Path, *, max_pixels: int | None = MAX_PIXELS) -> np.ndarray:
-    """The numbers ``(H, W)`` or ``(H, W, C)`` of a ``.npy`` file as they are; never unpickled.
+def read_map(path: str | Path, *, max_pixels: int | None = MAX_PIXELS) -> np.ndarray:
+    """One value a pixel, ``(H, W)``: a picture's grey levels (uint8), or the numbers of a ``.npy`` (uint8, float64).
 
     Raises:
-        DataError: naming the file, when it is missing, damaged, of another shape or too large.
+        DataError: naming the file, when it cannot be read, has several values a pixel or one that is not finite.
     """
-    return np.array(_array(Path(path), max_pixels, "map"))
+    path = Path(path)
+    if path.suffix.lower() != ".npy":
+        return read_image(path, channels=1, max_pixels=max_pixels)[..., 0]
+    values = np.array(_array(path, max_pixels, "map"))
+    if values.ndim != 2 or values.dtype.kind not in "buif" or not np.isfinite(values).all():
+        raise DataError(f"map must be (H, W) finite numbers; got {values.dtype} {values.shape} in {path}.")
+    return values if values.dtype == np.uint8 else values.astype(np.float64)
 
 
 def _array(path: Path, max_pixels: int | None, role: str) -> np.ndarray:

@@ -1,0 +1,354 @@
+"""COCO's JSON: instances and person keypoints as truth, results as predictions.
+
+The two sides of an evaluation, read as columns: typed decoding passes over what is not needed (a box score never looks
+at an outline), and half a million results take a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+import numpy as np
+
+from delineate.data.objects.segmentations import Segmentation, Whole, segmentation_masks
+from delineate.errors import DataError
+from delineate.structures.annotations import Annotations
+from delineate.structures.objects import Objects
+
+Columns = Literal["boxes", "masks", "keypoints"]
+Decoded = TypeVar("Decoded")
+Box = tuple[float, float, float, float]
+_MOST_BYTES = 2 << 30
+_FARTHEST = 1e15  # pixels: what lies beyond has no area that can be computed with
+
+
+class Image(msgspec.Struct, gc=False):
+    """An entry of "images"."""
+
+    id: Whole
+    file_name: str = ""
+    height: Whole = 0
+    width: Whole = 0
+
+
+class Category(msgspec.Struct, gc=False):
+    """An entry of "categories"."""
+
+    id: Whole
+    name: str
+    keypoints: list[str] = []
+
+
+class BoxAnnotation(msgspec.Struct, gc=False):
+    """An entry of "annotations" as far as boxes need it."""
+
+    image_id: Whole
+    category_id: Whole
+    bbox: Box
+    id: Whole = -1
+    area: float | None = None
+    iscrowd: Whole = 0
+
+
+class MaskAnnotation(msgspec.Struct, gc=False):
+    """An entry of "annotations" with its outline."""
+
+    image_id: Whole
+    category_id: Whole
+    segmentation: Segmentation | None = None
+    bbox: Box | None = None
+    id: Whole = -1
+    area: float | None = None
+    iscrowd: Whole = 0
+
+
+class KeypointAnnotation(msgspec.Struct, gc=False):
+    """An entry of "annotations" with its keypoints."""
+
+    image_id: Whole
+    category_id: Whole
+    keypoints: list[float]
+    bbox: Box
+    id: Whole = -1
+    area: float | None = None
+    iscrowd: Whole = 0
+    num_keypoints: Whole | None = None
+
+
+class BoxResult(msgspec.Struct, gc=False):
+    """A predicted box."""
+
+    image_id: int
+    category_id: int
+    bbox: Box
+    score: float
+
+
+class MaskResult(msgspec.Struct, gc=False):
+    """A predicted mask."""
+
+    image_id: int
+    category_id: int
+    segmentation: Segmentation | None
+    score: float
+
+
+class KeypointResult(msgspec.Struct, gc=False):
+    """A predicted person."""
+
+    image_id: int
+    category_id: int
+    keypoints: list[float]
+    score: float
+
+
+ANNOTATIONS: dict[Columns, type] = {"boxes": BoxAnnotation, "masks": MaskAnnotation, "keypoints": KeypointAnnotation}
+RESULTS: dict[Columns, type] = {"boxes": BoxResult, "masks": MaskResult, "keypoints": KeypointResult}
+
+
+def read_truth(path: str | Path, *, columns: Columns = "boxes") -> Annotations:
+    """Images, categories and true objects of a COCO file.
+
+    Categories become classes in order of their ids. The area is what the file states, that of the box or mask where it
+    does not. For keypoints, a person without a labelled one is ignored.
+
+    Args:
+        path: ``instances_*.json`` or ``person_keypoints_*.json``.
+        columns: what to read besides the boxes.
+
+    Raises:
+        DataError: naming file and record, on JSON of another shape, repeated ids, unknown images or categories, a box
+            of another length, a mask that is damaged or of another size than its image.
+    """
+    path = Path(path)
+    kind: Any = msgspec.defstruct(
+        "CocoTruth",
+        [("images", list[Image]), ("annotations", list[ANNOTATIONS[columns]]), ("categories", list[Category])],
+        gc=False,
+    )
+    with _many_objects():
+        content = _decoded(_bytes(path), kind, path, "annotations must be COCO JSON")
+        images, records = content.images, content.annotations
+        categories = sorted(content.categories, key=lambda category: category.id)
+        _unique("image", [image.id for image in images], path)
+        _unique("category", [category.id for category in categories], path)
+        if not categories:
+            raise DataError(f"categories must name at least one class; got none in {path}.")
+        images.sort(key=lambda image: image.id)
+        count = len(records)
+        image_rows = _rows(records, "image_id", [image.id for image in images], path, "$.annotations")
+        labels = _rows(records, "category_id", [category.id for category in categories], path, "$.annotations")
+        ids = np.fromiter(map(attrgetter("id"), records), np.int64, count)
+        if (ids == -1).all():
+            ids = np.arange(count, dtype=np.int64)
+        _unique("annotation", ids, path)
+        sizes = np.array([(image.height, image.width) for image in images], np.int64).reshape(-1, 2)
+        crowd = np.fromiter(map(attrgetter("iscrowd"), records), np.int64, count) != 0
+        stated = np.array([record.area for record in records], np.float64)  # None becomes NaN
+
+        def place(i: int) -> str:
+            return f"{path}, $.annotations[{i}] (id {ids[i]})"
+
+        masks = keypoints = ignored = None
+        if columns == "masks":
+            masks = segmentation_masks([record.segmentation for record in records], sizes[image_rows], place)
+            boxes = masks.boxes()
+            areas = masks.areas().astype(np.float64)
+        else:
+            boxes = _boxes(records, place)
+            areas = boxes[:, 2] * boxes[:, 3]
+        points = next((tuple(c.keypoints) for c in categories if c.keypoints), ())
+        if columns == "keypoints":
+            keypoints = _keypoints(records, place, None if records else len(points))
+            labelled = (keypoints[:, :, 2] > 0).sum(axis=1)
+            told = [record.num_keypoints for record in records]
+            ignored = np.array([n if t is None else t for n, t in zip(labelled, told, strict=True)], np.int64) == 0
+        names = _distinct([category.name for category in categories], [category.id for category in categories])
+        return Annotations.of(
+            [image.id for image in images],
+            names,
+            Objects.of(
+                image_rows,
+                labels,
+                boxes,
+                areas=np.where(np.isnan(stated), areas, stated),
+                crowd=crowd,
+                ignored=ignored,
+                masks=masks,
+                keypoints=keypoints,
+                ids=ids,
+            ),
+            image_sizes=sizes,
+            image_files=[image.file_name for image in images],
+            class_ids=[category.id for category in categories],
+            keypoint_names=points,
+        )
+
+
+def read_predictions(path: str | Path, truth: Annotations, *, columns: Columns = "boxes") -> Objects:
+    """Predicted objects of a COCO results file: a list of records, or an object that has them as "annotations".
+
+    Args:
+        path: the JSON file.
+        truth: what the records refer to.
+        columns: what is to be compared.
+
+    Raises:
+        DataError: naming file and record, on JSON of another shape, an image or category that ``truth`` does not
+            have, a box of another length, a score that is no finite number, a damaged mask or one of another size.
+    """
+    path = Path(path)
+    content = _bytes(path)
+    with _many_objects():
+        record = RESULTS[columns]
+        wrong = "predictions must be COCO results JSON"
+        if content.lstrip()[:1] == b"{":
+            kind: Any = msgspec.defstruct("CocoResults", [("annotations", list[record])], gc=False)
+            records, prefix = _decoded(content, kind, path, wrong).annotations, "$.annotations"
+        else:
+            records, prefix = _decoded(content, list[record], path, wrong), "$"
+        del content
+        return prediction_columns(records, truth, columns=columns, place=lambda i: f"{path}, {prefix}[{i}]")
+
+
+def prediction_columns(
+    records: Sequence[Any], truth: Annotations, *, columns: Columns, place: Callable[[int], str]
+) -> Objects:
+    """Records of one of :data:`RESULTS` as columns.
+
+    Raises:
+        DataError: naming the place of the first record that does not fit ``truth``.
+    """
+    count = len(records)
+    images = _known(records, "image_id", truth.image_ids, "image", place)
+    labels = _known(records, "category_id", truth.class_ids, "category", place)
+    scores = np.fromiter(map(attrgetter("score"), records), np.float64, count)
+    masks = keypoints = areas = None
+    if columns == "boxes":
+        boxes = _boxes(records, place)
+    elif columns == "masks":
+        masks = segmentation_masks([record.segmentation for record in records], truth.image_sizes[images], place)
+        boxes, areas = masks.boxes(), masks.areas().astype(np.float64)
+    else:
+        points = truth.objects.keypoints.shape[1] if truth.objects.keypoints is not None else 0
+        keypoints = _keypoints(records, place, points if len(truth.objects) else None)
+        x, y = keypoints[:, :, 0], keypoints[:, :, 1]
+        boxes = np.zeros((count, 4))
+        if keypoints.size:
+            left, top = x.min(axis=1), y.min(axis=1)
+            boxes = np.stack([left, top, x.max(axis=1) - left, y.max(axis=1) - top], axis=1)
+    return Objects.of(images, labels, boxes, scores=scores, areas=areas, masks=masks, keypoints=keypoints)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > _MOST_BYTES:
+            gigabytes = f"{size / 2**30:.1f} GiB"
+            raise DataError(
+                f"file must be at most 2 GiB; got {gigabytes} in {path}. Write JSON Lines, which is streamed."
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"file must be readable; got {error.strerror or error} for {path}.") from None
+
+
+def _decoded(content: bytes, kind: type[Decoded], path: Path, wrong: str) -> Decoded:
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        at = re.search(r"byte (\d+)", str(error))
+        near = content[int(at[1]) - 1 : int(at[1]) + 9] if at else b""
+        if at and (literal := re.search(rb"-?(NaN|Infinity)", near)):
+            before = content.count(b'"image_id"', 0, int(at[1]))
+            raise DataError(
+                f"{wrong} with finite numbers; got {literal[0].decode()} in {path}, about record {max(before - 1, 0)}."
+            ) from None
+        raise DataError(f"{wrong}; got, in {path}: {error}.") from None
+
+
+@contextmanager
+def _many_objects() -> Iterator[None]:
+    """Without the collector's passes over millions of young objects that are all in use."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _boxes(records: Sequence[Any], place: Callable[[int], str]) -> np.ndarray:
+    flat = chain.from_iterable(map(attrgetter("bbox"), records))
+    return _near(np.fromiter(flat, np.float64, 4 * len(records)).reshape(-1, 4), "bbox", place)
+
+
+def _near(places: np.ndarray, what: str, place: Callable[[int], str]) -> np.ndarray:
+    far = np.abs(places).max(axis=tuple(range(1, places.ndim)), initial=0) > _FARTHEST
+    if far.any():
+        i = int(np.argmax(far))
+        got = f"{np.abs(places[i]).max():g} in {place(i)}"
+        raise DataError(f"{what} must lie within {_FARTHEST:g} pixels; got {got}.")
+    return places
+
+
+def _keypoints(records: Sequence[Any], place: Callable[[int], str], points: int | None = None) -> np.ndarray:
+    lengths = np.fromiter((len(record.keypoints) for record in records), np.int64, len(records))
+    wanted = 3 * points if points is not None else (int(lengths[0]) if len(lengths) else 0)
+    wrong = np.flatnonzero((lengths != wanted) | (lengths % 3 != 0))
+    if len(wrong):
+        got = f"{lengths[wrong[0]]} numbers in {place(int(wrong[0]))}"
+        raise DataError(f"keypoints must be {wanted // 3} times x, y, visibility; got {got}.")
+    flat = chain.from_iterable(map(attrgetter("keypoints"), records))
+    columns = np.fromiter(flat, np.float64, int(lengths.sum())).reshape(len(records), wanted // 3, 3)
+    return _near(columns, "keypoints", place)
+
+
+def _rows(records: Sequence[Any], key: str, ids: Sequence[int], path: Path, prefix: str) -> np.ndarray:
+    what = "image" if key == "image_id" else "category"
+    return _known(records, key, ids, what, lambda i: f"{path}, {prefix}[{i}]")
+
+
+def _known(
+    records: Sequence[Any], key: str, ids: Sequence[int] | Sequence[str], what: str, place: Callable[[int], str]
+) -> np.ndarray:
+    """The index of each record's id among ``ids``."""
+    wrong = f"{key} must be the id of a listed {what}"
+    try:
+        values = np.fromiter(map(attrgetter(key), records), np.int64, len(records))
+    except OverflowError:
+        i = next(i for i, record in enumerate(records) if not -(1 << 63) <= getattr(record, key) < 1 << 63)
+        raise DataError(f"{wrong}; got {getattr(records[i], key)} in {place(i)}.") from None
+    if len(values) == 0:
+        return values
+    listed = np.array([value for value in ids if isinstance(value, int)], np.int64)
+    order = np.argsort(listed, kind="stable")
+    places = np.minimum(np.searchsorted(listed[order], values), max(len(listed) - 1, 0))
+    unknown = np.flatnonzero(listed[order][places] != values) if len(listed) else np.zeros(1, np.int64)
+    if len(unknown):
+        i = int(unknown[0])
+        raise DataError(f"{wrong}; got {values[i]} in {place(i)}.")
+    return order[places]
+
+
+def _unique(what: str, ids: Sequence[int] | np.ndarray, path: Path) -> None:
+    values, counts = np.unique(np.asarray(ids), return_counts=True)
+    if (counts > 1).any():
+        raise DataError(f"{what} ids must not repeat; got {values[np.argmax(counts > 1)]} more than once in {path}.")
+
+
+def _distinct(names: list[str], ids: list[int]) -> list[str]:
+    """Names that differ: one that occurs again carries its id; should that be another's name, all do."""
+    times, numbered = Counter(names), [f"{name} ({i})" for name, i in zip(names, ids, strict=True)]
+    distinct = [new if times[name] > 1 else name for name, new in zip(names, numbered, strict=True)]
+    return distinct if len(set(distinct)) == len(names) else numbered

@@ -1,0 +1,126 @@
+"""COCO's three ways to write a mask (polygons, run lengths, compressed run lengths), in any mixture, as one column."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+
+from delineate.errors import DataError
+from delineate.structures.rle_masks import DamagedMaskError, RLEMasks
+
+Whole = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]  # what a column of 64 bits holds
+
+
+class Runs(msgspec.Struct, gc=False):
+    """Run lengths, compressed (text) or not."""
+
+    size: tuple[Whole, Whole]
+    counts: str | list[Whole]
+
+
+Polygons = list[list[float]]
+Segmentation = Runs | Polygons
+
+
+def segmentation_masks(
+    segmentations: Sequence[Segmentation | None], sizes: np.ndarray, place: Callable[[int], str]
+) -> RLEMasks:
+    """The masks that COCO records describe.
+
+    Args:
+        segmentations: one a record.
+        sizes: ``(N, 2)`` int64 (height, width) of each record's image; zeros where the file does not say.
+        place: what to call record i in an error.
+
+    Raises:
+        DataError: naming the first record whose mask is missing, malformed or of another size than its image.
+    """
+    texts: list[int] = []
+    lists: list[int] = []
+    polygons: list[int] = []
+    for i, segmentation in enumerate(segmentations):
+        if isinstance(segmentation, Runs):
+            (texts if isinstance(segmentation.counts, str) else lists).append(i)
+        elif segmentation:
+            polygons.append(i)
+        else:
+            raise DataError(f"segmentation must be polygons or run lengths; got none in {place(i)}.")
+    masks: list[RLEMasks] = []
+    rows: list[int] = []
+    for kind, read in ((texts, _of_texts), (lists, _of_counts), (polygons, _of_polygons)):
+        if kind:
+            rows += kind
+            masks.append(read(kind, segmentations, sizes, place))
+    if not masks:
+        return RLEMasks.from_texts([], np.zeros((0, 2), np.int32))
+    if len(masks) == 1:
+        return masks[0]
+    return RLEMasks.concatenate(masks).select(np.argsort(np.asarray(rows)))
+
+
+def _of_texts(
+    rows: list[int], segmentations: Sequence[Any], sizes: np.ndarray, place: Callable[[int], str]
+) -> RLEMasks:
+    own = _own_sizes(rows, segmentations, sizes, place)
+    return _built(lambda: RLEMasks.from_texts([segmentations[i].counts for i in rows], own), rows, place)
+
+
+def _of_counts(
+    rows: list[int], segmentations: Sequence[Any], sizes: np.ndarray, place: Callable[[int], str]
+) -> RLEMasks:
+    own = _own_sizes(rows, segmentations, sizes, place)
+    lengths = [len(segmentations[i].counts) for i in rows]
+    flat = np.fromiter(chain.from_iterable(segmentations[i].counts for i in rows), np.int64, sum(lengths))
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return _built(lambda: RLEMasks.from_counts(flat, starts, own), rows, place)
+
+
+def _of_polygons(
+    rows: list[int], segmentations: Sequence[Any], sizes: np.ndarray, place: Callable[[int], str]
+) -> RLEMasks:
+    own = sizes[rows]
+    unknown = np.flatnonzero((own <= 0).any(axis=1))
+    if len(unknown):
+        raise DataError(
+            f"image must have a height and a width to draw polygons; got none for {place(rows[unknown[0]])}."
+        )
+    parts = np.fromiter((len(segmentations[i]) for i in rows), np.int64, len(rows))
+    flat = list(chain.from_iterable(segmentations[i] for i in rows))
+    lengths = np.fromiter(map(len, flat), np.int64, len(flat))
+    mask_starts = np.concatenate([[0], np.cumsum(parts)])
+    odd = np.flatnonzero((lengths < 6) | (lengths % 2 == 1))
+    if len(odd):
+        row = rows[int(np.searchsorted(mask_starts, odd[0], side="right")) - 1]
+        raise DataError(
+            f"polygon must be x, y of at least three corners; got {lengths[odd[0]]} coordinates in {place(row)}."
+        )
+    coordinates = np.fromiter(chain.from_iterable(flat), np.float64, int(lengths.sum()))
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    return _built(lambda: RLEMasks.from_polygons(coordinates, starts, mask_starts, own), rows, place)
+
+
+def _own_sizes(
+    rows: list[int], segmentations: Sequence[Any], sizes: np.ndarray, place: Callable[[int], str]
+) -> np.ndarray:
+    """The sizes that the run lengths state, which must be those of their images."""
+    own = np.array([segmentations[i].size for i in rows], np.int64)
+    stated = sizes[rows]
+    wrong = (own <= 0).any(axis=1) | ((own != stated).any(axis=1) & (stated > 0).all(axis=1))
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        of_image = tuple(stated[i].tolist()) if (stated[i] > 0).all() else "a positive (height, width)"
+        raise DataError(
+            f"size must be {of_image}, as the image's; got {segmentations[rows[i]].size} in {place(rows[i])}."
+        )
+    return own
+
+
+def _built(build: Callable[[], RLEMasks], rows: list[int], place: Callable[[int], str]) -> RLEMasks:
+    try:
+        return build()
+    except DamagedMaskError as error:
+        raise DataError(f"segmentation must be a mask; got {error.reason} in {place(rows[error.index])}.") from None

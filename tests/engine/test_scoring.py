@@ -1,0 +1,201 @@
+"""Files in, figures out: every task of ``score`` on small files, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from delineate.engine.scoring import TASKS, measure_files, score
+from delineate.errors import ArgumentError, DataError, UnknownNameError
+
+SQUARE = [[10, 10, 20, 10, 20, 20, 10, 20]]
+
+
+def write(path: Path, content: object) -> Path:
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.fixture
+def truth(tmp_path: Path) -> Path:
+    """Two images; a cell in the first, a cell and a speck in the second."""
+    annotations = [
+        {"id": 1, "image_id": 7, "category_id": 3, "bbox": [10, 10, 10, 10], "area": 100, "iscrowd": 0},
+        {"id": 2, "image_id": 9, "category_id": 3, "bbox": [10, 10, 10, 10], "area": 100, "iscrowd": 0},
+        {"id": 3, "image_id": 9, "category_id": 5, "bbox": [40, 40, 4, 4], "area": 16, "iscrowd": 0},
+    ]
+    for annotation in annotations:
+        left, top, width, height = annotation["bbox"]
+        right, bottom = left + width, top + height
+        annotation["segmentation"] = [[left, top, right, top, right, bottom, left, bottom]]
+    images = [{"id": i, "file_name": f"{i}.png", "height": 50, "width": 60} for i in (9, 7)]
+    categories = [{"id": 3, "name": "cell"}, {"id": 5, "name": "speck"}]
+    return write(tmp_path / "truth.json", {"images": images, "annotations": annotations, "categories": categories})
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> Path:
+    """The first cell exactly, the second moved to an IoU of 1/3, the speck under the name of a cell."""
+    return write(
+        tmp_path / "found.json",
+        [
+            {"image_id": 7, "category_id": 3, "bbox": [10, 10, 10, 10], "score": 0.9},
+            {"image_id": 9, "category_id": 3, "bbox": [15, 10, 10, 10], "score": 0.8},
+            {"image_id": 9, "category_id": 3, "bbox": [40, 40, 4, 4], "score": 0.7},
+        ],
+    )
+
+
+def test_boxes_by_hand(truth, found):
+    scores = score("boxes", truth, found)
+    # cell: one of two found, at recall 0.5 with precision 1: 51 of 101 recalls; speck: none
+    assert scores["per_class"]["cell"]["ap"] == pytest.approx(51 / 101)
+    assert scores["per_class"]["speck"]["ap"] == 0
+    assert scores["ap"] == pytest.approx(51 / 202)
+    assert (scores["ar100"], scores["images"], scores["truths"], scores["detections"]) == (0.25, 2, 3, 3)
+    assert math.isnan(scores["ap_large"])
+
+
+def test_options_reach_the_figures(truth, found):
+    low = score("boxes", truth, found, iou_thresholds=[0.3])
+    assert low["per_class"]["cell"]["ap"] == pytest.approx(1)
+    assert math.isnan(low["ap50"])
+    assert low["iou_thresholds"] == [0.3]
+    agnostic = score("boxes", truth, found, class_agnostic=True)
+    assert agnostic["per_class"].keys() == {"object"}
+    assert agnostic["ar100"] == pytest.approx(2 / 3)
+    ranges = score("boxes", truth, found, area_ranges={"all": (0, 1e10), "tiny": (0, 50)}, max_detections=[1])
+    assert ranges["ap_tiny"] == 0
+    assert set(ranges) >= {"ar1", "ar_tiny"}
+    assert "ar100" not in ranges
+
+
+def test_errors_say_why_precision_is_lost(truth, found):
+    scores = score("boxes", truth, found, errors=True)
+    counts = scores["errors"]["counts"]
+    assert (counts["true_positives"], counts["localisation"], counts["classification"]) == (1, 1, 1)
+    assert (counts["missed"], counts["background"]) == (0, 0)
+    assert scores["per_class"]["cell"]["best_f1"]["threshold"] == 0.9
+    assert scores["calibration"]["bins"]
+
+
+def test_masks_and_their_boundaries(truth, found, tmp_path):
+    results = json.loads(found.read_text())
+    for result in results:
+        left, top, width, height = result.pop("bbox")
+        right, bottom = left + width, top + height
+        result["segmentation"] = [[left, top, right, top, right, bottom, left, bottom]]
+    path = write(tmp_path / "masks.json", results)
+    plain, both = score("masks", truth, path), score("masks", truth, path, boundary=True)
+    assert plain["ap"] == pytest.approx(51 / 202)
+    assert both["boundary"]["ap"] == pytest.approx(51 / 202)
+    assert both["ap"] == plain["ap"]
+
+
+def test_keypoints_with_sigmas_of_their_own(tmp_path):
+    points = [10, 10, 2, 20, 20, 2]
+    person = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 5, 40, 40], "area": 1600.0, "iscrowd": 0}
+    truth = write(
+        tmp_path / "truth.json",
+        {
+            "images": [{"id": 1, "height": 50, "width": 50}],
+            "categories": [{"id": 1, "name": "person", "keypoints": ["head", "foot"]}],
+            "annotations": [{**person, "keypoints": points, "num_keypoints": 2}],
+        },
+    )
+    moved = [14, 10, 1, 20, 20, 1]
+    found = write(tmp_path / "found.json", [{"image_id": 1, "category_id": 1, "keypoints": moved, "score": 0.9}])
+    # OKS by hand: exp(-16 / (2 * 1600 * (2 * 0.05)^2)) = exp(-0.5); the other point is exact
+    similarity = (math.exp(-16 / (2 * 1600 * 0.01)) + 1) / 2
+    scores = score("keypoints", truth, found, sigmas=[0.05, 0.05])
+    assert scores["ap"] == pytest.approx(np.mean([similarity >= t for t in scores["iou_thresholds"]]))
+    with pytest.raises(ArgumentError, match="truths must have 17 keypoints|predictions must have 17 keypoints"):
+        score("keypoints", truth, found)
+
+
+def test_voc_by_hand(truth, found):
+    scores = score("voc", truth, found)
+    assert scores["map"] == pytest.approx(0.25)
+    assert scores["per_class"]["cell"]["ap"] == pytest.approx(0.5)
+
+
+def test_progress_ends_where_it_said(truth, found):
+    steps = []
+    score("boxes", truth, found, errors=True, progress=lambda done, total: steps.append((done, total)))
+    assert steps[0][0] == 0
+    assert steps[-1][0] == steps[-1][1]
+    assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+
+
+def test_what_was_measured_is_written(truth, found, tmp_path):
+    result = measure_files("boxes", truth, found, class_agnostic=True)
+    assert result.evidence is not None
+    assert result.evidence.truth.classes == ("object",)
+    result.write(tmp_path / "scores.json")
+    back = json.loads((tmp_path / "scores.json").read_text())
+    assert back["ap"] == result.scores["ap"]
+    assert back["ap_large"] is None
+    assert (back["task"], back["options"]) == ("boxes", {"class_agnostic": True})
+
+
+def test_what_is_refused(truth, found, tmp_path):
+    with pytest.raises(UnknownNameError, match="task must be a known name; got 'box'. Did you mean 'boxes'"):
+        score("box", truth, found)
+    with pytest.raises(ArgumentError, match="sigmas must be an option of the task boxes; got one of keypoints"):
+        score("boxes", truth, found, sigmas=[0.1])
+    with pytest.raises(UnknownNameError, match="Did you mean 'iou_thresholds'"):
+        score("boxes", truth, found, iou_treshold=[0.5])
+    with pytest.raises(DataError, match="predictions must be a file or a folder; got nothing"):
+        score("boxes", truth, tmp_path / "gone.json")
+    with pytest.raises(UnknownNameError, match="truth format"):
+        score("boxes", truth, found, truth_format="coca")
+    with pytest.raises(DataError, match="masks must be in a format that has them"):
+        score("masks", truth, found, prediction_format="voc")
+    write(found, [{"image_id": 8, "category_id": 3, "bbox": [0, 0, 1, 1], "score": 0.5}])
+    with pytest.raises(DataError, match=r"image_id must be the id of a listed image; got 8 in .*found.json, \$\[0\]"):
+        score("boxes", truth, found)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_says_what_it_is(task):
+    assert TASKS[task].summary
+    assert TASKS[task].headline
+
+
+def test_no_task_needs_torch():
+    """Loading PyTorch takes longer than scoring half a million boxes."""
+    import subprocess
+
+    code = "import sys, delineate; delineate.score; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.data
+def test_the_published_figures_of_coco(real_data):
+    folder = real_data / "refvec"
+    expected = json.loads((folder / "EXPECTED.json").read_text())["coco_bbox_ap"]["expected"]
+    scores = score("boxes", folder / "coco_eval/sampled_gts_bbox_area.json", folder / "coco_eval/cocoapi_results.json")
+    names = {"AP": "ap", "AP50": "ap50", "AP75": "ap75", "APsmall": "ap_small", "APmedium": "ap_medium"}
+    names |= {"APlarge": "ap_large", "AR1": "ar1", "AR10": "ar10", "AR100": "ar100", "ARsmall": "ar_small"}
+    for name, key in (names | {"ARmedium": "ar_medium", "ARlarge": "ar_large"}).items():
+        assert scores[key] == pytest.approx(expected[name], abs=1e-6), name
+
+
+@pytest.mark.data
+def test_the_published_figures_of_voc(real_data):
+    folder = real_data / "refvec/pascal_ap_toy"
+    for threshold, every, eleven in ((0.5, 0.895833, 0.886364), (0.75, 0.509722, 0.492424)):
+        scores = score(
+            "voc",
+            folder / "gts_vocpascal_format",
+            folder / "dets_classname_abs_xyx2y2",
+            prediction_format="text-xyxy",
+            iou_thresholds=[threshold],
+        )
+        assert scores["map"] == pytest.approx(every, abs=1e-6)
+        assert scores["map_11_point"] == pytest.approx(eleven, abs=1e-6)
