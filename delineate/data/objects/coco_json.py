@@ -65,7 +65,6 @@ class MaskAnnotation(msgspec.Struct, gc=False):
     image_id: Whole
     category_id: Whole
     segmentation: Segmentation | None = None
-    bbox: Box | None = None
     id: Whole = -1
     area: float | None = None
     iscrowd: Whole = 0
@@ -160,7 +159,9 @@ def read_truth(path: str | Path, *, columns: Columns = "boxes") -> Annotations:
 
         masks = keypoints = ignored = None
         if columns == "masks":
-            masks = segmentation_masks([record.segmentation for record in records], sizes[image_rows], place)
+            masks = segmentation_masks(
+                [record.segmentation for record in records], sizes[image_rows], place, path.parent
+            )
             boxes = masks.boxes()
             areas = masks.areas().astype(np.float64)
         else:
@@ -217,11 +218,18 @@ def read_predictions(path: str | Path, truth: Annotations, *, columns: Columns =
         else:
             records, prefix = _decoded(content, list[record], path, wrong), "$"
         del content
-        return prediction_columns(records, truth, columns=columns, place=lambda i: f"{path}, {prefix}[{i}]")
+        return prediction_columns(
+            records, truth, columns=columns, place=lambda i: f"{path}, {prefix}[{i}]", folder=path.parent
+        )
 
 
 def prediction_columns(
-    records: Sequence[Any], truth: Annotations, *, columns: Columns, place: Callable[[int], str]
+    records: Sequence[Any],
+    truth: Annotations,
+    *,
+    columns: Columns,
+    place: Callable[[int], str],
+    folder: Path | None = None,
 ) -> Objects:
     """Records of one of :data:`RESULTS` as columns.
 
@@ -236,7 +244,9 @@ def prediction_columns(
     if columns == "boxes":
         boxes = _boxes(records, place)
     elif columns == "masks":
-        masks = segmentation_masks([record.segmentation for record in records], truth.image_sizes[images], place)
+        masks = segmentation_masks(
+            [record.segmentation for record in records], truth.image_sizes[images], place, folder
+        )
         boxes, areas = masks.boxes(), masks.areas().astype(np.float64)
     else:
         points = truth.objects.keypoints.shape[1] if truth.objects.keypoints is not None else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from delineate.data.objects import coco_json, json_lines, shards, voc_text, voc_xml, yolo
+from delineate.data.objects import coco_json, instance_maps, json_lines, shards, voc_text, voc_xml, yolo
 from delineate.data.objects.coco_json import Columns
 from delineate.errors import DataError
 from delineate.registry import Registry
@@ -24,6 +24,7 @@ TRUTH_FORMATS: Registry[Callable[[Path, Columns], Annotations]] = Registry(
     "truth format",
     {
         "coco": lambda path, columns: coco_json.read_truth(path, columns=columns),
+        "instance-maps": lambda path, columns: instance_maps.read_truth(_of(path, columns, "boxes", "masks")),
         "voc": lambda path, columns: voc_xml.read_truth(_of(path, columns, "boxes")),
         "yolo": lambda path, columns: yolo.read_truth(
             _of(path, columns, "boxes", "masks"), columns="masks" if columns == "masks" else "boxes"
@@ -34,6 +35,9 @@ PREDICTION_FORMATS: Registry[Callable[[Path, Annotations, Columns], Objects]] = 
     "prediction format",
     {
         "coco": lambda path, truth, columns: coco_json.read_predictions(path, truth, columns=columns),
+        "instance-maps": lambda path, truth, columns: instance_maps.read_predictions(
+            _of(path, columns, "boxes", "masks"), truth
+        ),
         "json-lines": lambda path, truth, columns: json_lines.read_predictions(path, truth, columns=columns),
         "shards": lambda path, truth, columns: shards.read_predictions(path, truth, columns=columns),
         "voc": lambda path, truth, columns: voc_text.read_predictions(_of(path, columns, "boxes"), truth),
@@ -57,7 +61,8 @@ def open_truth(path: str | Path, *, columns: Columns = "boxes", format: str = "a
     """Images, classes and true objects.
 
     Args:
-        path: a COCO JSON file, a folder of VOC XML files (or a VOC root), or a YOLO folder.
+        path: a COCO JSON file, a folder of VOC XML files (or a VOC root), a YOLO folder, or a folder
+            of instance maps.
         columns: what is to be compared.
         format: one of :data:`TRUTH_FORMATS`, or "auto" to go by what lies there.
 
@@ -76,7 +81,7 @@ def open_predictions(
 
     Args:
         path: a COCO results JSON file, JSON Lines (``.jsonl``, perhaps ``.gz``), a folder of ``.npz`` shards, of VOC
-            result files, or of text files, one an image.
+            result files, of text files, one an image, or of instance maps.
         truth: what they refer to.
         columns: what is to be compared.
         format: one of :data:`PREDICTION_FORMATS`, or "auto" to go by what lies there.
@@ -105,6 +110,8 @@ def _truth_format(path: Path) -> str:
         return "voc"
     if (path / "labels").is_dir() or any(path.glob("*.txt")) or any(path.glob("*.yaml")):
         return "yolo"
+    if _pictures(path):
+        return "instance-maps"
     listed = sorted(path.rglob("*.json"))
     advice = f" Name one of its JSON files, {listed[0]} say." if listed else ""
     raise DataError(
@@ -134,6 +141,12 @@ def _prediction_format(path: Path) -> str:
             f"predictions must be of a known format; got text files in {path}, which may mean several things. "
             "Say --prediction-format voc (a file for each class), yolo, text-xyxy, text-xywh or text-relative."
         )
+    if _pictures(path):
+        return "instance-maps"
     listed = sorted(path.rglob("*.json"))
     advice = f" Name one of its JSON files, {listed[0]} say." if listed else ""
     raise DataError(f"predictions must be JSON, JSON Lines, .npz shards or text files; got {path} with none.{advice}")
+
+
+def _pictures(folder: Path) -> bool:
+    return any(path.suffix.lower() in (".png", ".npy", ".tif", ".tiff") for path in folder.iterdir())

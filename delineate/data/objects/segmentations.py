@@ -1,15 +1,19 @@
-"""COCO's three ways to write a mask (polygons, run lengths, compressed run lengths), in any mixture, as one column."""
+"""Masks of COCO records in any mixture, as one column: polygons, run lengths, compressed ones, or a picture's name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 
+from delineate.data.image_io import read_map
 from delineate.errors import DataError
+from delineate.structures.rle import RLE
 from delineate.structures.rle_masks import DamagedMaskError, RLEMasks
 
 Whole = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]  # what a column of 64 bits holds
@@ -23,18 +27,23 @@ class Runs(msgspec.Struct, gc=False):
 
 
 Polygons = list[list[float]]
-Segmentation = Runs | Polygons
+Segmentation = Runs | Polygons | str
 
 
 def segmentation_masks(
-    segmentations: Sequence[Segmentation | None], sizes: np.ndarray, place: Callable[[int], str]
+    segmentations: Sequence[Segmentation | None],
+    sizes: np.ndarray,
+    place: Callable[[int], str],
+    folder: Path | None = None,
 ) -> RLEMasks:
     """The masks that COCO records describe.
 
     Args:
-        segmentations: one a record.
+        segmentations: one a record. A text, which COCO itself does not have, names a picture (PNG, ``.npy``) whose
+            pixels above 0 are the mask.
         sizes: ``(N, 2)`` int64 (height, width) of each record's image; zeros where the file does not say.
         place: what to call record i in an error.
+        folder: what names of pictures are relative to.
 
     Raises:
         DataError: naming the first record whose mask is missing, malformed or of another size than its image.
@@ -42,16 +51,21 @@ def segmentation_masks(
     texts: list[int] = []
     lists: list[int] = []
     polygons: list[int] = []
+    pictures: list[int] = []
     for i, segmentation in enumerate(segmentations):
         if isinstance(segmentation, Runs):
             (texts if isinstance(segmentation.counts, str) else lists).append(i)
+        elif isinstance(segmentation, str):
+            pictures.append(i)
         elif segmentation:
             polygons.append(i)
         else:
             raise DataError(f"segmentation must be polygons or run lengths; got none in {place(i)}.")
     masks: list[RLEMasks] = []
     rows: list[int] = []
-    for kind, read in ((texts, _of_texts), (lists, _of_counts), (polygons, _of_polygons)):
+    of_pictures = partial(_of_pictures, folder or Path())
+    kinds = ((texts, _of_texts), (lists, _of_counts), (polygons, _of_polygons), (pictures, of_pictures))
+    for kind, read in kinds:
         if kind:
             rows += kind
             masks.append(read(kind, segmentations, sizes, place))
@@ -101,6 +115,19 @@ def _of_polygons(
     coordinates = np.fromiter(chain.from_iterable(flat), np.float64, int(lengths.sum()))
     starts = np.concatenate([[0], np.cumsum(lengths)])
     return _built(lambda: RLEMasks.from_polygons(coordinates, starts, mask_starts, own), rows, place)
+
+
+def _of_pictures(
+    folder: Path, rows: list[int], segmentations: Sequence[Any], sizes: np.ndarray, place: Callable[[int], str]
+) -> RLEMasks:
+    masks = []
+    for i in rows:
+        mask = read_map(folder / segmentations[i]) > 0
+        stated = tuple(sizes[i].tolist())
+        if all(stated) and mask.shape != stated:
+            raise DataError(f"mask must be {stated}, as its image; got {mask.shape} in {place(i)}.")
+        masks.append(RLE.encode(mask))
+    return RLEMasks.from_rles(masks)
 
 
 def _own_sizes(

@@ -1,0 +1,102 @@
+"""Folders of instance maps: pixels of a picture (or ``.npy``) hold the number of their object, 0 where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from delineate.data.formats.pairing import mask_core, pictures_under
+from delineate.data.image_io import read_ids
+from delineate.data.objects.class_names import existing_folder
+from delineate.data.read_ahead import read_ahead
+from delineate.errors import DataError
+from delineate.structures.annotations import Annotations
+from delineate.structures.objects import Objects
+from delineate.structures.rle import RLE
+from delineate.structures.rle_masks import RLEMasks
+
+CLASS = "object"
+
+
+def read_truth(path: str | Path) -> Annotations:
+    """Images, called after their maps, and their objects, all of one class.
+
+    Args:
+        path: a folder of maps, one an image; 16-bit PNGs hold up to 65,535 objects.
+
+    Raises:
+        DataError: when there is no such folder or no map in it, two maps are called the same, or one cannot be read.
+    """
+    maps = _maps(path)
+    names = sorted(maps)
+    objects, sizes = _objects([(i, maps[name]) for i, name in enumerate(names)])
+    return Annotations.of(names, (CLASS,), objects, image_sizes=sizes, image_files=[maps[name].name for name in names])
+
+
+def read_predictions(path: str | Path, truth: Annotations) -> Objects:
+    """The objects of predicted maps. Maps hold no confidence: every object has a score of 1, in order of its number.
+
+    Args:
+        path: a folder of maps; an image without one has no detections.
+        truth: what they refer to; it must have one class.
+
+    Raises:
+        DataError: naming the file, when a map is called after no image, has another size, or cannot be read.
+    """
+    if truth.num_classes != 1:
+        advice = "Instance maps say no class; write COCO results, or pass --class-agnostic files."
+        raise DataError(f"truth must have one class; got {truth.num_classes}. {advice}")
+    places = {str(image): i for i, image in enumerate(truth.image_ids)}
+    places |= {Path(file).stem: i for i, file in enumerate(truth.image_files) if file}
+    found = []
+    for name, file in sorted(_maps(path).items()):
+        image = places.get(name, places.get(mask_core(name)))
+        if image is None:
+            raise DataError(f"maps must be called after an image of the truth; got {file}.")
+        found.append((image, file))
+    objects, sizes = _objects(found, scored=True)
+    for (image, file), size in zip(found, sizes, strict=True):
+        true = tuple(truth.image_sizes[image])
+        if all(true) and size != true:
+            raise DataError(f"map must be {true[0]} x {true[1]}, as its image; got {size[0]} x {size[1]} in {file}.")
+    return objects
+
+
+def _maps(path: str | Path) -> dict[str, Path]:
+    folder = existing_folder(path, "instance maps")
+    maps: dict[str, Path] = {}
+    for file in pictures_under(folder):
+        if maps.setdefault(file.stem, file) != file:
+            raise DataError(f"maps must be one an image; got {maps[file.stem]} and {file}.")
+    if not maps:
+        raise DataError(f"instance maps must be pictures or .npy; got none in {folder}.")
+    return maps
+
+
+def _objects(maps: list[tuple[int, Path]], *, scored: bool = False) -> tuple[Objects, list[tuple[int, int]]]:
+    images: list[int] = []
+    masks: list[RLE] = []
+    sizes: list[tuple[int, int]] = []
+    for (image, _), (size, own) in zip(maps, read_ahead(lambda entry: _masks(entry[1]), maps), strict=True):
+        images += [image] * len(own)
+        masks += own
+        sizes.append(size)
+    table = RLEMasks.from_rles(masks)
+    objects = Objects.of(
+        images,
+        np.zeros(len(images), np.int64),
+        table.boxes(),
+        areas=table.areas(),
+        masks=table,
+        scores=np.ones(len(images)) if scored else None,
+    )
+    return objects, sizes
+
+
+def _masks(file: Path) -> tuple[tuple[int, int], list[RLE]]:
+    """The size of a map, and the mask of each of its numbers above 0."""
+    ids = read_ids(file)
+    if ids.size and int(ids.min()) < 0:
+        raise DataError(f"instance map must hold numbers from 0; got {int(ids.min())} in {file}.")
+    return (ids.shape[0], ids.shape[1]), [RLE.encode(ids == value) for value in np.unique(ids) if value > 0]

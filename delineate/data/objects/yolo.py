@@ -1,0 +1,222 @@
+"""YOLO's text files: one file an image, a line an object, coordinates as fractions of the image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from delineate.checks import require
+from delineate.data.formats.layout import split_name
+from delineate.data.formats.pairing import pictures_under
+from delineate.data.image_io import image_size
+from delineate.data.objects.class_names import existing_folder, files_in, find_class_names, images_of_files
+from delineate.data.objects.voc_text import (
+    TextRows,
+    pixel_boxes,
+    read_rows,
+    require_relative,
+    sizes_of_rows,
+)
+from delineate.errors import DataError
+from delineate.structures.annotations import Annotations
+from delineate.structures.objects import Objects
+from delineate.structures.rle_masks import DamagedMaskError, RLEMasks
+
+TRUTH_LAYOUT = "class centre_x centre_y width height, or class x1 y1 x2 y2 x3 y3 ..."
+PREDICTION_LAYOUT = "class centre_x centre_y width height score, or class x1 y1 x2 y2 x3 y3 ... score"
+Columns = Literal["boxes", "masks"]
+_LISTS = ("classes.txt",)  # what labelling tools put among the labels
+_MOST_CLASSES = 100_000
+
+
+def read_truth(path: str | Path, *, classes: Sequence[str] | None = None, columns: Columns = "boxes") -> Annotations:
+    """The annotations in a folder of YOLO labels, with the images they belong to.
+
+    A line is ``class centre_x centre_y width height`` or a polygon, ``class x1 y1 x2 y2 ...``, all as fractions of the
+    image. A file may be empty or missing: the image has no objects. The box of a polygon is what its corners span, that
+    of a mask is the mask's own. Image sizes are read from the headers of the images.
+
+    Args:
+        path: the labels of one split (``labels/val``, whose images are in ``images/val``, or beside them), or a folder
+            with ``labels`` and ``images``.
+        classes: names in order of their numbers; when left out those of ``data.yaml``, ``classes.txt`` or a ``.names``
+            file in the folder or above it, else "class 0", "class 1" ...
+        columns: what to read: "boxes", or "masks", for which every line must be a polygon.
+
+    Returns:
+        Annotations whose image ids are the images' names without suffix.
+
+    Raises:
+        DataError: naming file and line, on a line of another form, coordinates that are no fractions, negative sizes,
+            a class without a name, a box where masks are read; on labels without an image, or two images of one name.
+    """
+    folder = _label_folder(Path(path))
+    pictures = _pictures(folder)
+    stems = sorted(pictures)
+    sizes = [image_size(pictures[stem]) for stem in stems]
+    files = _label_files(folder, "labels")
+    image_of_stem = {stem: image for image, stem in enumerate(stems)}
+    for file in files:
+        if file.stem not in image_of_stem:
+            raise DataError(f"labels must have an image; got {file} without one. Its size is needed.")
+    names = tuple(classes) if classes is not None else find_class_names(_places(folder))
+    rows = read_rows(files, _is_truth, TRUTH_LAYOUT)
+    numbers = _classes(rows)
+    if names is None:
+        names = tuple(f"class {number}" for number in range(int(numbers.max(initial=-1)) + 1))
+    rows.refuse(numbers >= len(names), f"class must be one of the {len(names)} named ones, from 0")
+    image_of_file = np.array([image_of_stem[file.stem] for file in files], np.int64)
+    images = np.repeat(image_of_file, rows.counts)
+    of_rows = np.array(sizes, np.int64)[:, ::-1].astype(np.float64)[images]
+    boxes, masks = _outlines(rows, of_rows, 0, columns)
+    return Annotations.of(
+        stems,
+        names,
+        Objects.of(
+            images=images, labels=numbers, boxes=boxes, areas=None if masks is None else masks.areas(), masks=masks
+        ),
+        image_sizes=sizes,
+        image_files=[pictures[stem].name for stem in stems],
+    )
+
+
+def read_predictions(path: str | Path, truth: Annotations, *, columns: Columns = "boxes") -> Objects:
+    """The detections in a folder of YOLO text files with a score at the end of each line.
+
+    A line is ``class centre_x centre_y width height score`` or a polygon with a score, as Ultralytics writes them with
+    ``save_txt=True, save_conf=True``.
+
+    Args:
+        path: the folder; an image without a file has no detections.
+        truth: the images and classes that the detections refer to. A file is called after an image's id or file; a
+            class is its place in ``truth.classes``, from 0, whatever ``truth.class_ids`` are.
+        columns: what to read, as for :func:`read_truth`.
+
+    Raises:
+        DataError: naming file and line, as :func:`read_truth`; and on an image that is unknown or whose size is.
+    """
+    folder = existing_folder(path, "predictions")
+    if (folder / "labels").is_dir():
+        folder = folder / "labels"
+    files = _label_files(folder, "predictions")
+    image_of_file = images_of_files(files, truth)
+    rows = read_rows(files, _is_prediction, PREDICTION_LAYOUT)
+    numbers = _classes(rows)
+    rows.refuse(numbers >= truth.num_classes, f"class must be one of the {truth.num_classes} true ones, from 0")
+    images = np.repeat(image_of_file, rows.counts)
+    boxes, masks = _outlines(rows, sizes_of_rows(truth, images, rows), 1, columns)
+    return Objects.of(
+        images=images,
+        labels=numbers,
+        boxes=boxes,
+        scores=rows.numbers[np.cumsum(rows.lengths) - 1],
+        areas=None if masks is None else masks.areas(),
+        masks=masks,
+    )
+
+
+def _is_truth(widths: Int64[np.ndarray, " N"]) -> Bool[np.ndarray, " N"]:
+    return (widths >= 5) & (widths % 2 == 1)
+
+
+def _is_prediction(widths: Int64[np.ndarray, " N"]) -> Bool[np.ndarray, " N"]:
+    return (widths >= 6) & (widths % 2 == 0)
+
+
+def _classes(rows: TextRows) -> Int64[np.ndarray, " N"]:
+    """The class number of each row."""
+    numbers = rows.numbers[np.cumsum(rows.lengths) - rows.lengths]
+    wrong = (numbers < 0) | (numbers > _MOST_CLASSES) | (numbers != np.floor(numbers))
+    rows.refuse(wrong, "class must be a whole number from 0")
+    return numbers.astype(np.int64)
+
+
+def _outlines(
+    rows: TextRows, sizes: Float64[np.ndarray, "N 2"], after: int, columns: Columns
+) -> tuple[Float64[np.ndarray, "N 4"], RLEMasks | None]:
+    """Boxes in pixels, and masks if wanted.
+
+    Args:
+        rows: a class, coordinates, and ``after`` more numbers each.
+        sizes: (width, height) of each row's image.
+        after: how many numbers follow the coordinates.
+        columns: what is wanted.
+    """
+    require(columns in ("boxes", "masks"), "columns", "be boxes or masks", f"'{columns}'")
+    corners = (rows.lengths - 1 - after) // 2
+    starts = np.cumsum(rows.lengths) - rows.lengths + 1
+    is_box = corners == 2
+    relative = np.zeros((len(starts), 4))
+    relative[is_box] = rows.numbers[starts[is_box, None] + np.arange(4)]
+    rows.refuse(relative[:, 2:].min(axis=1) < 0, "width and height must be at least 0")
+    boxes = pixel_boxes(relative, sizes, rows)
+    if columns == "masks":
+        rows.refuse(is_box, "line must be a polygon", "Masks cannot be made of boxes; score the boxes.")
+    corners = corners[~is_box]
+    first = np.cumsum(corners) - corners  # of each polygon, among all corners
+    at = np.repeat(starts[~is_box] - 2 * first, corners) + 2 * np.arange(int(corners.sum()))
+    points = np.stack([rows.numbers[at], rows.numbers[at + 1]], axis=1)
+    if len(corners):
+        farthest = np.zeros(len(starts))
+        farthest[~is_box] = np.maximum.reduceat(np.abs(points).max(axis=1), first)
+        require_relative(farthest, rows)
+        points *= np.repeat(sizes[~is_box], corners, axis=0)
+        low, high = np.minimum.reduceat(points, first, axis=0), np.maximum.reduceat(points, first, axis=0)
+        boxes[~is_box] = np.concatenate([low, high - low], axis=1)
+    if columns == "boxes":
+        return boxes, None
+    ends = np.append(first, len(points))
+    try:
+        masks = RLEMasks.from_polygons(
+            points.reshape(-1), 2 * ends, np.arange(len(ends)), sizes[:, ::-1].astype(np.int64)
+        )
+    except DamagedMaskError as error:
+        rows.refuse(np.arange(len(starts)) == error.index, f"polygon must be one that can be drawn ({error.reason})")
+        raise
+    return masks.boxes(), masks
+
+
+def _label_folder(path: Path) -> Path:
+    folder = existing_folder(path, "labels")
+    if (folder / "labels").is_dir():
+        folder = folder / "labels"
+    inside = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if inside and not any(folder.glob("*.txt")):
+        raise DataError(
+            f"labels must be those of one split; got {folder} with {', '.join(inside[:5])}. Pass one of them."
+        )
+    return folder
+
+
+def _label_files(folder: Path, role: str) -> list[Path]:
+    return [file for file in files_in(folder, ".txt", role) if file.name not in _LISTS]
+
+
+def _pictures(folder: Path) -> dict[str, Path]:
+    """The images of a label folder by name: ``images`` in place of ``labels`` in its path, else the folder itself."""
+    parts = list(folder.absolute().parts)
+    if "labels" in parts:
+        parts[len(parts) - 1 - parts[::-1].index("labels")] = "images"
+    usual = Path(*parts)
+    place = usual if usual.is_dir() else folder
+    pictures: dict[str, Path] = {}
+    for picture in pictures_under(place):
+        if picture.parent != place:
+            continue
+        if pictures.setdefault(picture.stem, picture) != picture:
+            raise DataError(f"images must have different names; got {pictures[picture.stem].name} and {picture}.")
+    if not pictures:
+        raise DataError(f"labels must have images, in {usual} or beside them; got none. Their sizes are needed.")
+    return pictures
+
+
+def _places(folder: Path) -> list[Path]:
+    """Where class names may lie: the folder, and those above it as long as it is the labels' or a split's."""
+    places = [folder.absolute()]
+    while len(places) < 3 and (places[-1].name == "labels" or split_name(places[-1].name)):
+        places.append(places[-1].parent)
+    return places

@@ -1,0 +1,79 @@
+"""``delineate score`` as a person types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    truth, found = tmp_path / "truth.json", tmp_path / "found.json"
+    annotations = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 10, 10]}]
+    categories = [{"id": 1, "name": "cell"}, {"id": 2, "name": "debris"}]
+    images = [{"id": 1, "height": 50, "width": 60, "file_name": "a.png"}]
+    truth.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    found.write_text(json.dumps([{"image_id": 1, "category_id": 1, "bbox": [10, 10, 10, 10], "score": 0.5}]))
+    return truth, found
+
+
+def test_figures_are_printed_and_written(typed, files):
+    result = typed("score", "--task", "boxes", *files, "--per-class", "--json", "scores.json", "--html", "report.html")
+    assert result.exit_code == 0, result.output
+    lines = [line.split() for line in result.output.splitlines() if line.split()]
+    assert ["AP", "1.0000"] in [line[:2] for line in lines]
+    assert ["AP50", "1.0000"] in [line[:2] for line in lines]
+    assert "n/a" in next(line for line in lines if line[0] == "debris")
+    scores = json.loads(Path("scores.json").read_text())
+    assert scores["per_class"]["debris"]["ap"] is None
+    page = Path("report.html").read_text(encoding="utf-8")
+    assert "debris" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_options_are_numbers_as_people_write_them(typed, files):
+    result = typed(
+        "score", "-t", "boxes", *files, "--iou", "0.5:0.6:0.05", "--max-detections", "1,5", "--json", "s.json"
+    )
+    assert result.exit_code == 0, result.output
+    scores = json.loads(Path("s.json").read_text())
+    assert scores["iou_thresholds"] == [0.5, 0.55, 0.6]
+    assert scores["max_detections"] == [1, 5]
+    result = typed("score", "-t", "boxes", *files, "--areas", "all=0:1e10,tiny=0:200", "--errors")
+    assert "AP tiny" in result.output
+    assert "localisation" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("-t", "boxs"), "task must be a known name; got 'boxs'. Did you mean 'boxes'?"),
+        (("-t", "boxes", "--iou", "half"), "--iou must be numbers like 0.5,0.75 or 0.5:0.95:0.05; got 'half'."),
+        (("-t", "boxes", "--iou", "0.9:0.1:0"), "--iou must be numbers"),
+        (("-t", "boxes", "--areas", "0:5"), "--areas must be ranges like all=0:1e10,small=0:1024; got '0:5'."),
+        (("-t", "boxes", "--max-detections", "1.5"), "--max-detections must be whole numbers like 1,10,100"),
+        (("-t", "boxes", "--sigmas", "0.1"), "sigmas must be an option of the task boxes; got one of keypoints."),
+        (
+            (
+                "-t",
+                "keypoints",
+            ),
+            "missing required field `keypoints`",
+        ),
+    ],
+)
+def test_a_mistake_is_one_clear_line(shell, files, words, message):
+    done = shell("score", *words, *files)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("delineate: compiling")]
+    assert message in line
+    assert "Traceback" not in done.stderr
+
+
+def test_nothing_is_left_half_written(shell, files, tmp_path):
+    done = shell("score", "-t", "boxes", *files, "--json", tmp_path / "found.json" / "deep.json")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["found.json", "truth.json"]
