@@ -18,7 +18,8 @@ import torch
 from bench.confusion_matrix import read_bandwidth
 from bench.timing import compare
 from delineate.kernels.threads import available_processors
-from delineate.metrics.saliency import SaliencyScores, image_saliency, saliency_scores
+from delineate.metrics.saliency import image_saliency, saliency_scores
+from delineate.metrics.saliency_metric import SaliencyScores
 
 GOAL = 8.0
 IMAGES, HEIGHT, WIDTH = 8, 300, 400
@@ -62,7 +63,7 @@ def main(runs: int = 7) -> float:
 
     def two_threads() -> dict:
         scores = SaliencyScores()
-        with patch("delineate.metrics.saliency.thread_count", lambda: 2):
+        with patch("delineate.metrics.saliency_metric.thread_count", lambda: 2):
             scores.update(prediction, target)
         return scores.compute()
 

@@ -132,6 +132,7 @@ def bin_sums(
 def calibration_of_sums(
     counts: Int64[np.ndarray, " B"], score_sums: Float64[np.ndarray, " B"], hits: Int64[np.ndarray, " B"]
 ) -> dict[str, Any]:
+    """The figures of :func:`calibration_scores` from the sums of :func:`bin_sums`."""
     filled, edges = counts > 0, _edges(len(counts))
     undefined = np.full(len(counts), np.nan)
     mean_score = np.divide(score_sums, counts, out=undefined.copy(), where=filled)
@@ -160,6 +161,7 @@ def _edges(num_bins: int) -> Float64[np.ndarray, " E"]:
 
 
 def require_bins(num_bins: int) -> None:
+    """Raise ArgumentError unless there is a bin."""
     require(num_bins > 0, "num_bins", "be at least 1", num_bins)
 
 

@@ -97,4 +97,5 @@ def sides(corners: Float64[np.ndarray, "N 4"]) -> Float64[np.ndarray, "N 4"]:
 
 
 def require_threshold(iou_threshold: float | int) -> None:
+    """Raise ArgumentError unless this is an overlap that two objects can have."""
     require(0 < iou_threshold <= 1, "iou_threshold", "lie above 0 and at most at 1", iou_threshold)

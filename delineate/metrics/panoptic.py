@@ -169,6 +169,7 @@ def _ratio(part: np.ndarray, whole: np.ndarray, defined: Bool[np.ndarray, " K"])
 
 
 def require_classes(class_names: Sequence[str], things: Sequence[bool]) -> None:
+    """Raise ArgumentError unless the names differ and each has a flag."""
     count = len(class_names)
     require(count > 0, "class_names", "name at least one class", "none")
     require(len(set(class_names)) == count, "class_names", "all differ", ", ".join(class_names))
