@@ -144,6 +144,8 @@ def score_command(
         "prediction_format": prediction_format,
     }
     options = {name: value for name, value in given.items() if value is not None}
+    if html is not None and task == "masks":
+        options["keep_masks"] = True  # to draw them
     with progress_bar("scoring", after=2.0) as progress:
         result = measure_files(task, ground_truth, predictions, progress=progress, **options)
     print_table(("figure", "value", "what it is"), figure_rows(result))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from delineate.data.objects.coco_json import Columns
-from delineate.data.objects.opening import open_predictions, open_truth
+from delineate.data.objects.opening import open_predictions, open_truth, prediction_blocks
 from delineate.engine import localisation_scoring, map_scoring
 from delineate.errors import ArgumentError
 from delineate.files import write_json
@@ -30,8 +32,10 @@ from delineate.ops.matching import (
     COCO_IOU_THRESHOLDS,
     COCO_MAX_DETECTIONS,
     COCO_SIGMAS,
+    Matches,
     Overlaps,
     box_overlaps,
+    joined_matches,
     keypoint_overlaps,
     mask_overlaps,
     match_objects,
@@ -140,7 +144,7 @@ def _silent(done: int, total: int) -> None:
 
 def _measure_objects(
     columns: Columns,
-    default_overlaps: Overlaps,
+    overlaps: Overlaps,
     ground_truth: Path,
     predictions: Path,
     progress: Progress,
@@ -152,47 +156,82 @@ def _measure_objects(
     max_detections: Sequence[int] | None = None,
     class_agnostic: bool = False,
     errors: bool = False,
-    overlaps: Overlaps | None = None,
+    keep_masks: bool = False,
 ) -> tuple[dict[str, Any], Evidence]:
-    """COCO's figures; with ``errors`` also why precision is lost, the calibration and the best thresholds."""
+    """COCO's figures; with ``errors`` also why precision is lost, the calibration and the best thresholds.
+
+    Masks that come in parts are compared part by part and dropped, unless something still needs them (``keep_masks``).
+    """
     steps = 4 + errors
     progress(0, steps)
     truth = open_truth(ground_truth, columns=columns, format=truth_format)
     progress(1, steps)
-    found = open_predictions(predictions, truth, columns=columns, format=prediction_format)
-    if class_agnostic:
-        truth, found = truth.class_agnostic(), found.class_agnostic()
-    progress(2, steps)
     people = columns == "keypoints"
-    ranges = area_ranges or (KEYPOINT_AREA_RANGES if people else COCO_AREA_RANGES)
     limits = max_detections or (KEYPOINT_MAX_DETECTIONS if people else COCO_MAX_DETECTIONS)
-    compare = overlaps or default_overlaps
-    matches = match_objects(
-        truth,
-        found,
-        compare,
+    match = partial(
+        match_objects,
+        overlaps=overlaps,
         iou_thresholds=iou_thresholds,
-        area_ranges=ranges,
+        area_ranges=area_ranges or (KEYPOINT_AREA_RANGES if people else COCO_AREA_RANGES),
         max_detections=max(limits),
     )
+    streamed = None
+    if columns == "masks" and not (errors or class_agnostic or keep_masks):
+        blocks = prediction_blocks(predictions, truth, columns=columns, format=prediction_format)
+        streamed = blocks and _streamed(truth, blocks, match)
+    if streamed:
+        found, matches = streamed
+    else:
+        found = open_predictions(predictions, truth, columns=columns, format=prediction_format)
+        if class_agnostic:
+            truth, found = truth.class_agnostic(), found.class_agnostic()
+        progress(2, steps)
+        matches = match(truth, found)
     progress(3, steps)
     result = average_precision(matches, max_detections=limits)
     scores = summarise(result, truth.classes, truth.num_images)
     progress(4, steps)
     if errors:
-        scores["errors"] = detection_errors(truth, found, compare, max_detections=max(limits))
+        scores["errors"] = detection_errors(truth, found, overlaps, max_detections=max(limits))
         states = matches.states[0, 0]
         scores["calibration"] = calibration_scores(matches.scores, states)
         best = best_f1_thresholds(matches.scores, states, matches.labels, matches.positives[:, 0])
         for k, name in enumerate(truth.classes):
             scores["per_class"][name]["best_f1"] = {key: float(values[k]) for key, values in best.items()}
         progress(steps, steps)
-    return scores, Evidence(truth, found, result, compare)
+    return scores, Evidence(truth, found, result, overlaps)
+
+
+def _streamed(
+    truth: Annotations, blocks: Iterator[Objects], match: Callable[[Annotations, Objects], Matches]
+) -> tuple[Objects, Matches] | None:
+    """Predictions without their masks, and their matches, block by block; None where an image comes back later."""
+    done = np.zeros(truth.num_images, bool)
+    kept: list[Objects] = []
+    parts: list[Matches] = []
+    waiting: Objects | None = None  # of the last image of a block, which may go on in the next
+    block = next(blocks, None)
+    while block is not None:
+        after = next(blocks, None)
+        whole = block if waiting is None else Objects.concatenate([waiting, block])
+        goes_on = np.zeros(len(whole), bool)
+        if after is not None and len(whole):
+            goes_on = whole.images == whole.images[-1]
+        now = whole.select(~goes_on)
+        if done[now.images].any():
+            return None
+        done[now.images] = True
+        parts.append(match(truth, now))
+        kept.append(replace(now, masks=None))
+        waiting = whole.select(goes_on)
+        block = after
+    return Objects.concatenate(kept), joined_matches(parts)
 
 
 def _measure_masks(
     ground_truth: Path, predictions: Path, progress: Progress, *, boundary: bool = False, **options: Any
 ) -> tuple[dict[str, Any], Evidence]:
+    options["keep_masks"] = boundary or options.get("keep_masks", False)
     scores, evidence = _measure_objects("masks", mask_overlaps, ground_truth, predictions, progress, **options)
     if boundary:
         kept = {name: options[name] for name in ("iou_thresholds", "area_ranges", "max_detections") if name in options}
@@ -254,7 +293,7 @@ def _options(*functions: Callable[..., Any]) -> tuple[str, ...]:
     names: dict[str, None] = {}
     for function in functions:
         for name, parameter in inspect.signature(function).parameters.items():
-            if parameter.kind is parameter.KEYWORD_ONLY and name != "overlaps":
+            if parameter.kind is parameter.KEYWORD_ONLY:
                 names[name] = None
     return tuple(names)
 

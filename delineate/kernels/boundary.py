@@ -14,7 +14,7 @@ _IGNORED = -2
 
 
 @njit(nogil=True, cache=True)
-def _boundaries(labels, out):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _boundaries(labels, out):
     height, width = labels.shape
     for i in range(height):
         for j in range(width):
@@ -29,7 +29,7 @@ def _boundaries(labels, out):  # type: ignore[no-untyped-def] # noqa: ANN001, AN
 
 
 @njit(nogil=True, cache=True)
-def _found(labels, label, i, j, offsets):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _found(labels, label, i, j, offsets):
     height, width = labels.shape
     for k in range(offsets.shape[0]):
         y, x = i + offsets[k, 0], j + offsets[k, 1]
@@ -39,7 +39,7 @@ def _found(labels, label, i, j, offsets):  # type: ignore[no-untyped-def] # noqa
 
 
 @njit(nogil=True, cache=True)
-def _match(target, target_edges, predicted_edges, offsets, unknown_offsets, counts):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _match(target, target_edges, predicted_edges, offsets, unknown_offsets, counts):
     height, width = target_edges.shape
     for i in range(height):
         for j in range(width):

@@ -24,7 +24,7 @@ _SMALL = 1 << 18  # pixels below which a second thread costs more than it brings
 
 
 @njit(nogil=True, cache=True)
-def _count_words(target_words, prediction_words, target, prediction, histograms):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _count_words(target_words, prediction_words, target, prediction, histograms):
     for word in range(target_words.size):
         row = target_words[word] & _BYTE
         column = prediction_words[word] & _BYTE
@@ -41,13 +41,13 @@ def _count_words(target_words, prediction_words, target, prediction, histograms)
 
 
 @njit(nogil=True, cache=True)
-def _narrow(values, num_classes, out):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _narrow(values, num_classes, out):
     for i in range(values.size):
         out[i] = values[i] if 0 <= values[i] < num_classes else 255
 
 
 @njit(nogil=True, cache=True)
-def _count_pairs(target, prediction, num_classes, ignore_index, counts, missed):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _count_pairs(target, prediction, num_classes, ignore_index, counts, missed):
     for i in range(target.size):
         row = target[i]
         if row < 0 or row >= num_classes or row == ignore_index:

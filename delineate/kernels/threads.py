@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -47,15 +48,35 @@ def thread_count() -> int:
 
 
 def run_pieces(function: Callable[[Piece], Result], pieces: Sequence[Piece]) -> list[Result]:
-    """``function`` of every piece, in order; the first piece runs in the calling thread, the others in the shared pool.
+    """``function`` of every piece, in order; the caller and up to ``thread_count() - 1`` threads take them in turn.
 
-    Safe from any number of threads at once: the pool never has more threads than there are processors.
+    Safe from any number of threads at once, and from within a piece: a caller never waits for a thread that has not
+    started, it does the work itself. More pieces than threads even out pieces of different work.
     """
-    if len(pieces) < 2:
+    threads = min(len(pieces), thread_count())
+    if threads < 2:
         return [function(piece) for piece in pieces]
-    waiting = [_shared_pool().submit(function, piece) for piece in pieces[1:]]
-    first = function(pieces[0])
-    return [first, *(result.result() for result in waiting)]
+    results: list[Result] = [None] * len(pieces)  # type: ignore[list-item]
+    waiting = deque(enumerate(pieces))
+
+    def take() -> None:
+        while True:
+            try:
+                place, piece = waiting.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            results[place] = function(piece)
+
+    started = [_shared_pool().submit(take) for _ in range(threads - 1)]
+    try:
+        take()
+    finally:
+        waiting.clear()  # after an error nobody starts another piece
+        errors = [other.exception() for other in started if not other.cancel()]
+    for error in errors:
+        if error is not None:
+            raise error
+    return results
 
 
 def _shared_pool() -> ThreadPoolExecutor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
@@ -13,10 +13,9 @@ from delineate.kernels.boxes import group_box_ious
 from delineate.kernels.grouping import grouped_order, merged_groups
 from delineate.kernels.keypoints import group_similarities
 from delineate.kernels.matching import match_groups
-from delineate.kernels.rle_masks import group_ious
 from delineate.structures.annotations import Annotations
 from delineate.structures.objects import Objects
-from delineate.structures.rle_masks import RLEMasks
+from delineate.structures.rle_masks import RLEMasks, group_ious
 
 COCO_IOU_THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
 COCO_AREA_RANGES = {"all": (0.0, 1e10), "small": (0.0, 1024.0), "medium": (1024.0, 9216.0), "large": (9216.0, 1e10)}
@@ -273,6 +272,36 @@ def match_objects(
     )
 
 
+def joined_matches(parts: Sequence[Matches]) -> Matches:
+    """The matches of predictions that were matched in parts, all predictions of an image in one part.
+
+    Args:
+        parts: at least one, of one set of annotations, thresholds and area ranges; row numbers of later parts count
+            on from those before.
+
+    Example:
+        >>> truth = Annotations.of((1, 2), ("cell",), Objects.of([1], [0], [[0, 0, 4, 5]]))
+        >>> one, two = (Objects.of([i], [0], [[0, 0, 4, 5]], scores=[0.9]) for i in (1, 0))
+        >>> joined = joined_matches([match_objects(truth, one), match_objects(truth, two)])
+        >>> joined.images, joined.detections, joined.states[0, 0]
+        (array([0, 1]), array([1, 0]), array([0, 1], dtype=uint8))
+    """
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("labels", "images", "scores", "ranks")
+    }
+    before = np.cumsum([0, *(len(part.detections) for part in parts[:-1])])
+    rows = np.concatenate([part.detections + offset for part, offset in zip(parts, before, strict=True)])
+    order = grouped_order(columns["labels"], columns["images"])
+    return replace(
+        parts[0],
+        detections=rows[order],
+        **{name: column[order] for name, column in columns.items()},
+        states=np.concatenate([part.states for part in parts], axis=2)[:, :, order],
+        matched=np.concatenate([part.matched for part in parts], axis=1)[:, order],
+    )
+
+
 def _masks(predictions: Objects, truths: Objects) -> tuple[RLEMasks, RLEMasks]:
     require(predictions.masks is not None, "predictions", "have masks", "none")
     require(truths.masks is not None, "truths", "have masks", "none")
@@ -282,17 +311,13 @@ def _masks(predictions: Objects, truths: Objects) -> tuple[RLEMasks, RLEMasks]:
 def _group_ious(
     found: RLEMasks, order: np.ndarray, true: RLEMasks, crowd: np.ndarray, groups: Groups
 ) -> Float64[np.ndarray, " P"]:
-    return group_ious(
-        found.text,
-        found.offsets,
-        found.sizes,
-        order,
-        groups.detection_starts,
-        true.text,
-        true.offsets,
-        true.sizes,
+    ious, _ = group_ious(
+        found,
+        true,
         crowd,
-        groups.truths,
-        groups.truth_starts,
-        groups.block_starts,
+        order=order,
+        starts=groups.detection_starts,
+        truth_order=groups.truths,
+        truth_starts=groups.truth_starts,
     )
+    return ious

@@ -111,7 +111,7 @@ class Annotations:
             ArgumentError: when there is none.
         """
         require(image_id in self.image_ids, "image_id", "be that of an annotated image", image_id)
-        return self.image_ids.index(image_id)  # type: ignore[arg-type]
+        return self.image_ids.index(image_id)
 
     def class_agnostic(self) -> Annotations:
         """The same with all classes taken as one, called "object"."""

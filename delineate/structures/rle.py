@@ -11,8 +11,11 @@ from jaxtyping import Bool, Integer
 
 from delineate.checks import require
 from delineate.kernels import rle as kernels
+from delineate.kernels.contours import outlines, texts_of_polygons
 
-_MOST_STEPS = 50_000_000  # of all outlines of a mask, in fifths of a pixel: a fraction of a second of work
+MOST_PIXELS = 2**31 - 1  # of a mask: COCO's own text is read in 32 bits
+MOST_DISTANT = 2e8  # pixels from the origin to a corner: polygons are drawn in 32 bits, on a grid of fifths
+MOST_CROSSINGS = 16_000_000  # of a mask's outlines with its columns: a second of work, and one of noise has fewer
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ class RLE:
             runs = np.asarray(counts, dtype=np.int64)
         except (OverflowError, TypeError, ValueError):
             runs = np.full(1, -1, np.int64)
-        positive = runs.ndim == 1 and runs.size > 0 and bool((runs >= 0).all())
-        require(positive, "counts", "be run lengths, none negative", _shortened(counts))
+        possible = runs.ndim == 1 and runs.size > 0 and bool(((runs >= 0) & (runs <= MOST_PIXELS)).all())
+        require(possible, "counts", "be run lengths, none negative and all below 2**31", _shortened(counts))
         _require_sum(runs, checked_size(size))
         return cls(size, kernels.counts_text(runs).decode("ascii"))
 
@@ -73,7 +76,7 @@ class RLE:
 
         Raises:
             ArgumentError: on no polygon, an odd number of coordinates, fewer than three corners, a value that is not
-                finite, or an outline tens of times longer than any picture's.
+                finite or beyond 200 million pixels, or outlines that cross the image's columns 16 million times.
 
         Example:
             >>> RLE.from_polygons([[0, 0, 2, 0, 2, 2, 0, 2]], (3, 3)).area
@@ -81,22 +84,28 @@ class RLE:
         """
         height, width = checked_size(size)
         require(len(polygons) > 0, "polygons", "hold at least one polygon", "none")
-        parts, total = [], 0.0
+        parts, crossings = [], 0.0
         for polygon in polygons:
             length = len(polygon)
             require(length % 2 == 0, "polygons", "have an even number of coordinates", f"{length} coordinates")
             require(length >= 6, "polygons", "have at least three corners", f"{length // 2} corners")
             corners = np.asarray(polygon, dtype=np.float64).reshape(-1, 2)
             require(bool(np.isfinite(corners).all()), "polygons", "be finite", _shortened(polygon))
-            total += 5 * float(np.abs(np.diff(corners, axis=0, append=corners[:1])).max(axis=1).sum())
+            near = float(np.abs(corners).max()) <= MOST_DISTANT
+            across = np.abs(np.diff(corners[:, 0], append=corners[0, 0])) if near else np.zeros(1)
+            crossings += float((2 + np.minimum(across, width)).sum())
             require(
-                total + float(np.abs(corners).max()) <= _MOST_STEPS,
+                near and crossings <= MOST_CROSSINGS,
                 "polygons",
                 f"lie near an image of {height} x {width}",
                 _shortened(polygon),
             )
-            parts.append(kernels.polygon_counts(corners, height, width))
-        return cls((height, width), kernels.counts_text(kernels.union_counts(parts)).decode("ascii"))
+            parts.append(corners.reshape(-1))
+        starts = np.cumsum([0, *map(len, parts)])
+        whole = np.array([0, len(parts)]), np.array([[height, width]], np.int32)
+        return cls(
+            (height, width), texts_of_polygons(np.concatenate(parts), starts, *whole)[0].tobytes().decode("ascii")
+        )
 
     @classmethod
     def from_coco(cls, segmentation: Mapping[str, Any] | Sequence[Any], size: tuple[int, int]) -> RLE:
@@ -122,10 +131,13 @@ class RLE:
     @classmethod
     def union(cls, masks: Sequence[RLE]) -> RLE:
         """What lies in any of the masks, all of one size."""
-        require(len(masks) > 0, "masks", "hold at least one mask", "none")
-        sizes = {mask.size for mask in masks}
-        require(len(sizes) == 1, "masks", "be of one size", sorted(sizes))
-        runs = kernels.union_counts([mask.runs() for mask in masks])
+        runs = kernels.union_counts(_runs_of_one_size(masks))
+        return cls(masks[0].size, kernels.counts_text(runs).decode("ascii"))
+
+    @classmethod
+    def intersection(cls, masks: Sequence[RLE]) -> RLE:
+        """What lies in all of the masks, all of one size."""
+        runs = kernels.intersection_counts(_runs_of_one_size(masks))
         return cls(masks[0].size, kernels.counts_text(runs).decode("ascii"))
 
     def runs(self) -> Integer[np.ndarray, " N"]:
@@ -143,16 +155,73 @@ class RLE:
         """The number of pixels inside."""
         return kernels.counts_area(self.runs())
 
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """x, y, width and height of the smallest box around the mask, zeros for an empty one.
+
+        As pycocotools has it, a mask with a run that goes on from one column to the next is as high as its image.
+        """
+        return kernels.counts_box(self.runs(), self.size[0])
+
+    def iou(self, other: RLE) -> float:
+        """The share of the pixels in either mask that both have; NaN for two empty masks.
+
+        Raises:
+            ArgumentError: when the masks are of different sizes.
+
+        Example:
+            >>> RLE((2, 2), "13").iou(RLE((2, 2), "04"))
+            0.75
+        """
+        both = self._shared_area(other)
+        whole = self.area + other.area - both
+        return both / whole if whole else float("nan")
+
+    def coverage(self, other: RLE) -> float:
+        """The share of this mask that lies in the other, which COCO takes for the IoU with a crowd; NaN when empty.
+
+        Raises:
+            ArgumentError: when the masks are of different sizes.
+        """
+        both, area = self._shared_area(other), self.area
+        return both / area if area else float("nan")
+
+    def _shared_area(self, other: RLE) -> int:
+        require(other.size == self.size, "other", f"be of size {self.size}", other.size)
+        return kernels.counts_area(kernels.intersection_counts([self.runs(), other.runs()]))
+
+    def to_polygons(self) -> list[list[float]]:
+        """The outlines as ``[x0, y0, x1, y1, ...]``, which :meth:`from_polygons` turns back into the very same mask.
+
+        One polygon for each 4-connected component, along the edges of its pixels; a hole is part of the polygon around
+        it, joined by a slit of no width. No corner lies between two others on one line. Empty for an empty mask.
+
+        Example:
+            >>> RLE.encode(np.array([[0, 1], [1, 1]])).to_polygons()
+            [[1.0, 1.0, 1.0, 0.0, 2.0, 0.0, 2.0, 2.0, 0.0, 2.0, 0.0, 1.0]]
+        """
+        corners, starts = outlines(np.cumsum(self.runs()), *self.size)
+        places = zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)
+        return [corners[start:end].reshape(-1).tolist() for start, end in places]
+
     def to_coco(self) -> dict[str, Any]:
         """``{"size": [h, w], "counts": text}``, for COCO JSON and for pycocotools."""
         return {"size": list(self.size), "counts": self.counts}
 
 
 def checked_size(size: Sequence[int]) -> tuple[int, int]:
-    """``size`` as a positive (height, width); raises ArgumentError for anything else."""
+    """``size`` as a positive (height, width) of less than 2**31 pixels; raises ArgumentError for anything else."""
     whole = len(size) == 2 and all(isinstance(length, (int, np.integer)) and length > 0 for length in size)
     require(whole, "size", "be a positive (height, width)", tuple(size))
+    require(int(size[0]) * int(size[1]) <= MOST_PIXELS, "size", "have less than 2**31 pixels", tuple(size))
     return int(size[0]), int(size[1])
+
+
+def _runs_of_one_size(masks: Sequence[RLE]) -> list[np.ndarray]:
+    require(len(masks) > 0, "masks", "hold at least one mask", "none")
+    sizes = {mask.size for mask in masks}
+    require(len(sizes) == 1, "masks", "be of one size", sorted(sizes))
+    return [mask.runs() for mask in masks]
 
 
 def _require_sum(runs: np.ndarray | None, size: tuple[int, int]) -> None:

@@ -48,8 +48,8 @@ def test_classes_void_and_foreign_ids(tmp_path):
     ignored = score("semantic", true, found, ignore_index=2)
     assert ignored["miou"] == 1
     assert ignored["invalid_predictions"] == 0
+    (tmp_path / "two.txt").write_text("sky\nroad\n")
     with pytest.raises(DataError, match=r"ground truth must hold ids of the 2 classes; got id 2 in .*a\.png"):
-        (tmp_path / "two.txt").write_text("sky\nroad\n")
         score("semantic", true, found, classes=tmp_path / "two.txt")
 
 
@@ -83,7 +83,7 @@ def test_what_does_not_fit(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="ground truth must be a folder of maps"):
         score("semantic", tmp_path / "empty", true)
-    with pytest.raises(DataError, match="predictions must be a folder of maps; got .*where nothing is"):
+    with pytest.raises(DataError, match=r"predictions must be a folder of maps; got .*where nothing is"):
         score("semantic", true, tmp_path / "gone")
     folder_of(tmp_path / "twice", a=[[0, 1]], b=[[0, 1]])
     np.save(tmp_path / "twice/a.npy", np.array([[0, 1]]))
@@ -125,5 +125,5 @@ def test_the_panoptic_sample_against_itself(real_data):
     path = real_data / "refvec/panoptic_sample/sample_data/panoptic_examples.json"
     scores = score("panoptic", path, path)
     assert (scores["pq"], scores["sq"], scores["rq"], scores["images"]) == (1, 1, 1, 2)
-    with pytest.raises(DataError, match="images must list at least one image|annotations must be COCO panoptic JSON"):
+    with pytest.raises(DataError, match=r"images must list at least one image|annotations must be COCO panoptic JSON"):
         score("panoptic", real_data / "refvec/EXPECTED.json", path)

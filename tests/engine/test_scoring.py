@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from delineate.data.objects import voc_text
+from delineate.data.objects.opening import open_predictions, open_truth
+from delineate.data.objects.shards import write_shard
 from delineate.engine.scoring import TASKS, measure_files, score
 from delineate.errors import ArgumentError, DataError, UnknownNameError
 
@@ -97,6 +100,40 @@ def test_masks_and_their_boundaries(truth, found, tmp_path):
     assert both["ap"] == plain["ap"]
 
 
+@pytest.mark.parametrize("order", ["grouped", "mixed"])
+def test_masks_that_come_in_parts_score_the_same(truth, tmp_path, monkeypatch, order):
+    """A few lines a block; images that come back later are read all at once."""
+    monkeypatch.setattr(voc_text, "_BLOCK", 300)
+    generator = np.random.default_rng(0)
+    records = []
+    for image in (9, 7):
+        for _ in range(12):
+            left, top = generator.integers(5, 40, 2).tolist()
+            polygon = [left, top, left + 10, top, left + 10, top + 10, left, top + 10]
+            score_of = round(float(generator.random()), 1)
+            category = int(generator.choice([3, 5]))
+            records.append({"image_id": image, "category_id": category, "segmentation": [polygon], "score": score_of})
+    if order == "mixed":
+        generator.shuffle(records)
+    lines = tmp_path / "found.jsonl"
+    lines.write_text("".join(json.dumps(record) + "\n" for record in records))
+    whole = measure_files("masks", truth, write(tmp_path / "found.json", records), iou_thresholds=[0.1, 0.5])
+    parts = measure_files("masks", truth, lines, iou_thresholds=[0.1, 0.5])
+    assert json.dumps(parts.scores) == json.dumps(whole.scores)
+    assert whole.scores["ap"] > 0
+    assert (parts.evidence.predictions.masks is None) == (order == "grouped")
+    kept = measure_files("masks", truth, lines, iou_thresholds=[0.1, 0.5], keep_masks=True)
+    for name in ("detections", "labels", "images", "scores", "ranks", "states", "matched"):
+        assert np.array_equal(getattr(parts.evidence.result.matches, name), getattr(kept.evidence.result.matches, name))
+    annotations = open_truth(truth, columns="masks")
+    for i, image in enumerate((0, 1)):
+        found = open_predictions(lines, annotations, columns="masks")
+        write_shard(tmp_path / f"shards/{i}.npz", found.select(found.images == image), annotations)
+    sharded = measure_files("masks", truth, tmp_path / "shards", iou_thresholds=[0.1, 0.5])
+    assert sharded.scores["ap"] == pytest.approx(whole.scores["ap"])
+    assert sharded.evidence.predictions.masks is None
+
+
 def test_keypoints_with_sigmas_of_their_own(tmp_path):
     points = [10, 10, 2, 20, 20, 2]
     person = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 5, 40, 40], "area": 1600.0, "iscrowd": 0}
@@ -114,7 +151,7 @@ def test_keypoints_with_sigmas_of_their_own(tmp_path):
     similarity = (math.exp(-16 / (2 * 1600 * 0.01)) + 1) / 2
     scores = score("keypoints", truth, found, sigmas=[0.05, 0.05])
     assert scores["ap"] == pytest.approx(np.mean([similarity >= t for t in scores["iou_thresholds"]]))
-    with pytest.raises(ArgumentError, match="truths must have 17 keypoints|predictions must have 17 keypoints"):
+    with pytest.raises(ArgumentError, match=r"truths must have 17 keypoints|predictions must have 17 keypoints"):
         score("keypoints", truth, found)
 
 
@@ -144,7 +181,7 @@ def test_what_was_measured_is_written(truth, found, tmp_path):
 
 
 def test_what_is_refused(truth, found, tmp_path):
-    with pytest.raises(UnknownNameError, match="task must be a known name; got 'box'. Did you mean 'boxes'"):
+    with pytest.raises(UnknownNameError, match=r"task must be a known name; got 'box'\. Did you mean 'boxes'"):
         score("box", truth, found)
     with pytest.raises(ArgumentError, match="sigmas must be an option of the task boxes; got one of keypoints"):
         score("boxes", truth, found, sigmas=[0.1])

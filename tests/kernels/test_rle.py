@@ -39,9 +39,14 @@ def test_runs_and_text_equal_the_naive_ones_and_pycocotools(mask):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 1 << 31), min_size=1, max_size=30))
+@given(st.lists(st.integers(0, 1 << 40), min_size=1, max_size=30))
 def test_text_is_read_back(counts):
     assert rle.text_counts(rle.counts_text(np.array(counts))).tolist() == counts
+
+
+def test_the_longest_runs_have_room():
+    longest = (1 << 63) - 1
+    assert len(rle.counts_text(np.array([longest, 0, longest, 0, 0]))) == 13 + 1 + 13 + 1 + 13
 
 
 @pytest.mark.parametrize("text", [b"P", b"\x00", b"0 0", b"ooooooooooooooooooooo", b"0O", b"\xff"])
@@ -84,3 +89,35 @@ def test_union_equals_the_union_of_masks_and_pycocotools(stack):
     assert np.array_equal(rle.counts_mask(union, *stack.shape[1:]), stack.any(axis=0))
     parts = [reference.encode(np.asfortranarray(mask.astype(np.uint8))) for mask in stack]
     assert rle.counts_text(union) == reference.merge(parts)["counts"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays(np.bool_, st.tuples(st.integers(2, 4), st.integers(1, 7), st.integers(1, 7))))
+def test_intersection_equals_the_intersection_of_masks_and_pycocotools(stack):
+    shared = rle.intersection_counts([rle.mask_counts(mask) for mask in stack])
+    assert np.array_equal(rle.counts_mask(shared, *stack.shape[1:]), stack.all(axis=0))
+    parts = [reference.encode(np.asfortranarray(mask.astype(np.uint8))) for mask in stack]
+    assert rle.counts_text(shared) == reference.merge(parts, True)["counts"]
+
+
+def test_a_box_by_hand():
+    assert rle.counts_box(np.array([5, 2, 1, 1, 3]), 4) == (1, 0, 2, 3)  # rows 1 and 2 of column 1, row 0 of column 2
+    assert rle.counts_box(np.array([3, 2, 7]), 4) == (0, 0, 2, 4)  # row 3 of column 0 and row 0 of column 1: one run
+    assert rle.counts_box(np.array([5, 0, 7]), 4) == rle.counts_box(np.array([12]), 4) == (0, 0, 0, 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(masks)
+def test_boxes_equal_pycocotools(mask):
+    expected = reference.toBbox(reference.encode(np.asfortranarray(mask.astype(np.uint8))))
+    assert rle.counts_box(rle.mask_counts(mask), mask.shape[0]) == tuple(expected.tolist())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_long_steep_and_flat_edges_equal_pycocotools(seed):
+    """Edges far beyond the image, of every slope, on and off the grid of fifths."""
+    generator = np.random.default_rng(seed)
+    for reach in (30, 3000, 100_000):
+        for corners in generator.uniform(-reach, reach, (20, 4, 2)).round(seed):
+            expected = reference.frPyObjects([corners.reshape(-1).tolist()], 37, 53)[0]["counts"]
+            assert rle.counts_text(rle.polygon_counts(corners, 37, 53)) == expected

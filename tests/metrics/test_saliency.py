@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from delineate.errors import ArgumentError
+from delineate.kernels.saliency import unit_range
 from delineate.metrics import saliency_metric
 from delineate.metrics.saliency import THRESHOLDS, image_saliency, saliency_scores
 from delineate.metrics.saliency_metric import SaliencyScores
@@ -224,7 +225,7 @@ def test_the_same_from_any_layout_and_type():
 def test_thresholds_run_from_255_to_0():
     prediction, target = random_pair(5, (20, 30), "box")
     scores = ours([(prediction, target)])
-    levels = (saliency.unit_range(prediction) * 255).astype(np.uint8)
+    levels = (unit_range(prediction) * 255).astype(np.uint8)
     assert scores["thresholds"] == list(THRESHOLDS)
     for threshold, precision, recall in list(zip(THRESHOLDS, scores["precision"], scores["recall"], strict=True))[::17]:
         found = levels >= threshold

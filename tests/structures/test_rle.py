@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from pycocotools import mask as reference
+from scipy import ndimage
 
 from delineate.errors import ArgumentError
 from delineate.structures.rle import RLE
@@ -100,6 +102,11 @@ def test_pickles():
         (lambda: RLE.from_counts([5, -1], (2, 2)), "counts must be run lengths, none negative"),
         (lambda: RLE.from_counts([1 << 70], (2, 2)), "counts must be run lengths, none negative"),
         (lambda: RLE.from_counts([], (2, 2)), "counts must be run lengths"),
+        (lambda: RLE.from_counts([1 << 62] * 3 + [(1 << 62) + 4], (2, 2)), "all below"),  # their sum wraps to 4
+        (lambda: RLE((1 << 31, 1), "0"), r"size must have less than 2\*\*31 pixels; got \(2147483648, 1\)"),
+        (lambda: RLE.from_polygons([[0, 0, 1, 1, 2, 3]], (1 << 31, 1 << 31)), "size must have less"),
+        (lambda: RLE.from_polygons([[0.0, 0, 1.8e308, 1, -1.8e308, 3]], (2, 2)), "polygons must be finite"),
+        (lambda: RLE.from_polygons([[0.0, 0, 1.7e308, 1, -1.7e308, 3]], (2, 2)), "polygons must lie near an image"),
         (lambda: RLE.from_coco({"counts": "4", "size": [1, 4]}, (2, 2)), r"image's size \(2, 2\); got \(1, 4\)"),
         (lambda: RLE.from_coco({"size": [2, 2]}, (2, 2)), "segmentation must have counts"),
         (lambda: RLE.from_polygons([], (2, 2)), "polygons must hold at least one polygon"),
@@ -115,8 +122,95 @@ def test_errors(call, message):
         call()
 
 
-def test_hostile_polygons_are_refused_at_once():
+def test_hostile_polygons_cost_no_more_than_the_columns_they_cross():
     start = time.perf_counter()
+    assert RLE.from_polygons([[0.0, 0, 1e6, 1, 2, 3] * 5000], (4, 4)).area >= 0
     with pytest.raises(ArgumentError, match="lie near an image"):
-        RLE.from_polygons([[0.0, 0, 1e6, 1, 2, 3] * 5000], (4, 4))
+        RLE.from_polygons([[0.0, 0, 1e6, 1, 2, 3] * 1000], (1, 30_000_000))
     assert time.perf_counter() - start < 1
+
+
+def test_many_polygons_cost_no_more_than_their_outlines():
+    mask = np.random.default_rng(0).random((400, 400)) < 0.3
+    polygons = RLE.encode(mask).to_polygons()
+    start = time.perf_counter()
+    assert RLE.from_polygons(polygons, mask.shape) == RLE.encode(mask)
+    assert time.perf_counter() - start < 3  # one after the other: ten seconds and more
+    assert len(polygons) > 10_000
+
+
+def test_intersection():
+    left, right = np.zeros((2, 3, 3), bool)
+    left[0], right[:, 2] = True, True
+    assert np.array_equal(RLE.intersection([RLE.encode(left), RLE.encode(right)]).decode(), left & right)
+    with pytest.raises(ArgumentError, match=r"masks must be of one size; got \[\(2, 3\), \(3, 3\)\]"):
+        RLE.intersection([RLE.encode(left), RLE.encode(left[:2])])
+    with pytest.raises(ArgumentError, match="masks must hold at least one mask"):
+        RLE.intersection([])
+
+
+def test_overlaps_by_hand():
+    corner, row = RLE.encode(np.array([[0, 1], [1, 1]])), RLE.encode(np.array([[1, 1], [0, 0]]))
+    assert corner.iou(row) == row.iou(corner) == 1 / 4
+    assert (corner.coverage(row), row.coverage(corner)) == (1 / 3, 1 / 2)
+    assert corner.iou(corner) == corner.coverage(corner) == 1
+    empty = RLE.encode(np.zeros((2, 2), bool))
+    assert empty.iou(corner) == corner.iou(empty) == corner.coverage(empty) == 0
+    assert np.isnan([empty.iou(empty), empty.coverage(corner), empty.coverage(empty)]).all()
+    with pytest.raises(ArgumentError, match=r"other must be of size \(2, 2\); got \(1, 4\)"):
+        corner.iou(RLE((1, 4), "4"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays(np.bool_, st.tuples(st.just(2), st.integers(1, 9), st.integers(1, 9))))
+def test_overlaps_and_boxes_equal_pycocotools(pair):
+    masks = [RLE.encode(mask) for mask in pair]
+    one, two = (mask.to_coco() for mask in masks)
+    assert masks[0].box == tuple(reference.toBbox(one).tolist())
+    if pair.any():
+        assert masks[0].iou(masks[1]) == reference.iou([one], [two], [0])
+    if pair[0].any():
+        assert masks[0].coverage(masks[1]) == reference.iou([one], [two], [1])
+
+
+def test_outlines_by_hand():
+    assert RLE.encode(np.zeros((3, 4), bool)).to_polygons() == []
+    assert RLE.encode(np.ones((3, 4), bool)).to_polygons() == [[4.0, 0.0, 4.0, 3.0, 0.0, 3.0, 0.0, 0.0]]
+    apart = RLE.encode(np.eye(2, dtype=bool)).to_polygons()
+    assert apart == [[1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0], [2.0, 1.0, 2.0, 2.0, 1.0, 2.0, 1.0, 1.0]]
+    ring = np.ones((3, 3), bool)
+    ring[1, 1] = False
+    (polygon,) = RLE.encode(ring).to_polygons()
+    x, y = np.reshape(polygon, (-1, 2)).T
+    assert 0.5 * abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) == 8  # the hole runs the other way
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    size=st.tuples(st.integers(1, 24), st.integers(1, 24)),
+    density=st.sampled_from([0.03, 0.3, 0.5, 0.7, 0.97]),
+    smooth=st.sampled_from([0, 1]),
+)
+def test_outlines_are_filled_to_the_very_same_mask(seed, size, density, smooth):
+    mask = np.random.default_rng(seed).random(size) < density
+    if smooth:
+        mask = np.repeat(np.repeat(mask, 3, axis=0), 2, axis=1)
+    runs, polygons = RLE.encode(mask), RLE.encode(mask).to_polygons()
+    assert len(polygons) == ndimage.label(mask)[1]
+    if mask.any():
+        assert RLE.from_polygons(polygons, mask.shape) == runs
+        merged = reference.merge(reference.frPyObjects(polygons, *mask.shape))
+        assert merged["counts"].decode() == runs.counts
+    for polygon in polygons:
+        corners = np.reshape(polygon, (-1, 2))
+        steps = np.roll(corners, -1, axis=0) - corners
+        assert ((steps == 0).sum(axis=1) == 1).all()  # along the edges, and never twice at one place
+        assert ((steps[:, 0] == 0) != (np.roll(steps, -1, axis=0)[:, 0] == 0)).all()  # with a turn at every corner
+
+
+def test_outlines_of_text_that_splits_its_runs():
+    """Runs of length 0 between others are legal, though no encoder writes them."""
+    split = RLE.from_counts([5, 2, 0, 1, 3, 0, 1], (4, 3))
+    assert split.to_polygons() == RLE.encode(split.decode()).to_polygons()
+    assert RLE.from_counts([4, 0, 8], (4, 3)).to_polygons() == []

@@ -1,4 +1,4 @@
-"""Folders of instance maps: pixels of a picture (or ``.npy``) hold the number of their object, 0 where there is none."""
+"""Folders of instance maps: a pixel of a picture (or ``.npy``) holds its object's number, 0 where there is none."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from delineate.data.objects import coco_json, instance_maps, json_lines, shards, voc_text, voc_xml, yolo
@@ -92,6 +92,22 @@ def open_predictions(
     """
     path = _existing(path, "predictions")
     return PREDICTION_FORMATS[_prediction_format(path) if format == "auto" else format](path, truth, columns)
+
+
+def prediction_blocks(
+    path: str | Path, truth: Annotations, *, columns: Columns = "boxes", format: str = "auto"
+) -> Iterator[Objects] | None:
+    """Predicted objects in parts, in order, of the formats that are read so (JSON Lines, shards); None of others.
+
+    Raises:
+        DataError: as :func:`open_predictions`, some of it only when the parts are taken.
+        UnknownNameError: on an unknown format.
+    """
+    path = _existing(path, "predictions")
+    chosen = _prediction_format(path) if format == "auto" else format
+    PREDICTION_FORMATS[chosen]  # an unknown name is an error
+    streamed = {"json-lines": json_lines.prediction_blocks, "shards": shards.prediction_blocks}
+    return streamed[chosen](path, truth, columns=columns) if chosen in streamed else None
 
 
 def _existing(path: str | Path, what: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 import msgspec
@@ -122,12 +122,24 @@ def _of_pictures(
 ) -> RLEMasks:
     masks = []
     for i in rows:
-        mask = read_map(folder / segmentations[i]) > 0
+        mask = _picture(folder, segmentations[i], place(i)) > 0
         stated = tuple(sizes[i].tolist())
         if all(stated) and mask.shape != stated:
             raise DataError(f"mask must be {stated}, as its image; got {mask.shape} in {place(i)}.")
         masks.append(RLE.encode(mask))
     return RLEMasks.from_rles(masks)
+
+
+def _picture(folder: Path, name: str, place: str) -> np.ndarray:
+    path = PurePosixPath(name.replace("\\", "/"))
+    leaves = path.is_absolute() or ".." in path.parts or path.parts[:1] and path.parts[0][1:2] == ":"
+    if leaves or not path.name or not name.isprintable():
+        got = f"{name[:80]!r} in {place}"
+        raise DataError(f"segmentation must name a picture inside the folder of its file; got {got}.")
+    try:
+        return read_map(folder / path)
+    except (DataError, OSError) as error:
+        raise DataError(f"segmentation must name a picture; got {name[:80]!r} in {place}: {error}") from None
 
 
 def _own_sizes(

@@ -7,7 +7,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,11 +68,7 @@ def read_predictions(path: str | Path, truth: Annotations, *, columns: Columns =
             masks or masks of another size than their image.
         ArgumentError: on other ``columns``.
     """
-    require(columns in _COLUMNS, "columns", f"be one of {', '.join(_COLUMNS)}", f"'{columns}'")
-    single = Path(path).is_file()
-    files = [Path(path)] if single else files_in(path, ".npz", "predictions")
-    images, labels = image_index(truth), class_index(truth)
-    parts = [_objects(_Shard(file, _arrays(file, columns)), truth, images, labels, columns) for file in files]
+    files, parts = _files(path), list(prediction_blocks(path, truth, columns=columns))
     filled = [(file, part) for file, part in zip(files, parts, strict=True) if len(part)] or [(files[0], parts[0])]
     for file, part in filled if columns == "keypoints" else ():
         points, other = part.keypoints.shape[1], filled[0][1].keypoints.shape[1]  # type: ignore[union-attr]
@@ -82,6 +78,18 @@ def read_predictions(path: str | Path, truth: Annotations, *, columns: Columns =
             )
     whole = Objects.concatenate([part for _, part in filled])
     return replace(whole, ids=np.arange(len(whole), dtype=np.int64))
+
+
+def prediction_blocks(path: str | Path, truth: Annotations, *, columns: Columns = "boxes") -> Iterator[Objects]:
+    """The detections of :func:`read_predictions` a shard at a time, in order; ``ids`` start anew in each."""
+    require(columns in _COLUMNS, "columns", f"be one of {', '.join(_COLUMNS)}", f"'{columns}'")
+    images, labels = image_index(truth), class_index(truth)
+    for file in _files(path):
+        yield _objects(_Shard(file, _arrays(file, columns)), truth, images, labels, columns)
+
+
+def _files(path: str | Path) -> list[Path]:
+    return [Path(path)] if Path(path).is_file() else files_in(path, ".npz", "predictions")
 
 
 def write_shard(path: str | Path, objects: Objects, truth: Annotations) -> None:
