@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -99,12 +100,13 @@ def score_command(
         typer.Option(help="Predicted panoptic PNGs, when not beside the JSON.", rich_help_panel="Other tasks"),
     ] = None,
     truth_format: Annotated[
-        str | None, typer.Option(help="coco, voc or yolo, when not recognised.", rich_help_panel="Formats")
+        str | None,
+        typer.Option(help="coco, voc, yolo or instance-maps, when not recognised.", rich_help_panel="Formats"),
     ] = None,
     prediction_format: Annotated[
         str | None,
         typer.Option(
-            help="coco, json-lines, shards, voc, yolo, text-xyxy, text-xywh or text-relative.",
+            help="coco, json-lines, shards, voc, yolo, instance-maps, text-xyxy, text-xywh or text-relative.",
             rich_help_panel="Formats",
         ),
     ] = None,
@@ -169,6 +171,8 @@ def score_command(
 def parsed_numbers(option: str, text: str) -> list[float]:
     """Numbers with commas between them, or first:last:step with the last one inside.
 
+    The steps are NumPy's ``linspace``, so that 0.5:0.95:0.05 are COCO's own thresholds to the last bit.
+
     Example:
         >>> parsed_numbers("--iou", "0.5:0.6:0.05"), parsed_numbers("--iou", "0.5,0.75")
         ([0.5, 0.55, 0.6], [0.5, 0.75])
@@ -177,12 +181,16 @@ def parsed_numbers(option: str, text: str) -> list[float]:
         if ":" not in text:
             return [float(part) for part in text.split(",")]
         first, last, step = (float(part) for part in text.split(":"))
-        count = round((last - first) / step)
+        count = math.floor((last - first) / step + 1e-9)
         if step <= 0 or not 0 <= count < 10_000:
             raise ValueError
-        return [round(first + step * i, 12) for i in range(count + 1)]
     except (ValueError, OverflowError, ZeroDivisionError):
         raise ArgumentError(f"{option} must be numbers like 0.5,0.75 or 0.5:0.95:0.05; got '{text}'.") from None
+    import numpy as np
+
+    end = first + count * step
+    steps: list[float] = np.linspace(first, last if abs(end - last) < 1e-9 else end, count + 1).tolist()
+    return steps
 
 
 def parsed_counts(option: str, text: str) -> list[int]:

@@ -132,7 +132,8 @@ def measure_files(
     if unknown:
         others = sorted(name for name, other in TASKS.items() if unknown[0] in other.options)
         if others:
-            raise ArgumentError(f"{unknown[0]} must be an option of the task {task}; got one of {', '.join(others)}.")
+            of = ", ".join(others)
+            raise ArgumentError(f"option must be one of the task {task}; got '{unknown[0]}', which only {of} has.")
         raise unknown_name(f"option of the task {task}", unknown[0], chosen.options)
     scores, evidence = chosen.measure(Path(ground_truth), Path(predictions), progress or _silent, **options)
     return Score(task, scores, str(ground_truth), str(predictions), options, evidence)
@@ -208,7 +209,7 @@ def _streamed(
     """Predictions without their masks, and their matches, block by block; None where an image comes back later."""
     done = np.zeros(truth.num_images, bool)
     kept: list[Objects] = []
-    parts: list[Matches] = []
+    parts: list[tuple[Matches, int]] = []
     waiting: Objects | None = None  # of the last image of a block, which may go on in the next
     block = next(blocks, None)
     while block is not None:
@@ -221,7 +222,7 @@ def _streamed(
         if done[now.images].any():
             return None
         done[now.images] = True
-        parts.append(match(truth, now))
+        parts.append((match(truth, now), len(now)))
         kept.append(replace(now, masks=None))
         waiting = whole.select(goes_on)
         block = after
@@ -229,10 +230,16 @@ def _streamed(
 
 
 def _measure_masks(
-    ground_truth: Path, predictions: Path, progress: Progress, *, boundary: bool = False, **options: Any
+    ground_truth: Path,
+    predictions: Path,
+    progress: Progress,
+    *,
+    boundary: bool = False,
+    keep_masks: bool = False,
+    **options: Any,
 ) -> tuple[dict[str, Any], Evidence]:
-    options["keep_masks"] = boundary or options.get("keep_masks", False)
-    scores, evidence = _measure_objects("masks", mask_overlaps, ground_truth, predictions, progress, **options)
+    measure = partial(_measure_objects, "masks", mask_overlaps, keep_masks=keep_masks or boundary)
+    scores, evidence = measure(ground_truth, predictions, progress, **options)
     if boundary:
         kept = {name: options[name] for name in ("iou_thresholds", "area_ranges", "max_detections") if name in options}
         scores["boundary"] = boundary_scores(evidence.truth, evidence.predictions, **kept)
@@ -288,12 +295,12 @@ class Task:
     options: tuple[str, ...]
 
 
-def _options(*functions: Callable[..., Any]) -> tuple[str, ...]:
+def _options(*functions: Callable[..., Any], without: str = "") -> tuple[str, ...]:
     """The keyword-only parameters of all functions."""
     names: dict[str, None] = {}
     for function in functions:
         for name, parameter in inspect.signature(function).parameters.items():
-            if parameter.kind is parameter.KEYWORD_ONLY:
+            if parameter.kind is parameter.KEYWORD_ONLY and name != without:
                 names[name] = None
     return tuple(names)
 
@@ -306,7 +313,7 @@ TASKS: Registry[Task] = Registry(
             partial(_measure_objects, "boxes", box_overlaps),
             "COCO's average precision and recall of boxes",
             _OBJECTS,
-            _options(_measure_objects),
+            _options(_measure_objects, without="keep_masks"),
         ),
         "masks": Task(
             _measure_masks,
@@ -318,7 +325,7 @@ TASKS: Registry[Task] = Registry(
             _measure_keypoints,
             "the same of persons' keypoints, by object keypoint similarity",
             ("ap", "ap50", "ap75", "ap_medium", "ap_large"),
-            _options(_measure_objects, _measure_keypoints),
+            _options(_measure_objects, _measure_keypoints, without="keep_masks"),
         ),
         "voc": Task(
             _measure_voc,

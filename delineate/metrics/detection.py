@@ -158,8 +158,9 @@ def box_scores(truth: Annotations, predictions: Objects, **options: Any) -> dict
     Returns:
         ``ap``, the mean over thresholds and classes; ``ap50`` and ``ap75`` at one threshold; ``ap_small`` .. for each
         area range; ``ar1`` .. ``ar100``, the recall with at most so many detections of an image and class;
-        ``ar_small`` ..; ``per_class``: the same for each name, with the numbers of ``truths`` and ``detections``;
-        ``images``, ``truths``, ``detections``. Fractions of 1, NaN where there is no truth.
+        ``ar_iou50`` and ``ar_iou75``, with the most of them at one threshold; ``ar_small`` ..; ``per_class``: the same
+        for each name, with the numbers of ``truths`` and ``detections``; ``images``, ``truths``, ``detections``.
+        Fractions of 1, NaN where there is no truth.
 
     Raises:
         ArgumentError: as :func:`delineate.ops.matching.match_objects` does.
@@ -246,14 +247,19 @@ def keypoint_scores(
 def _figures(result: AveragePrecision, classes: slice) -> dict[str, Any]:
     matches = result.matches
     precision, recall = result.precision[:, :, classes], result.recall[:, :, classes]
+    near = {
+        round(100 * threshold): np.flatnonzero(np.abs(np.subtract(matches.thresholds, threshold)) < 1e-9)
+        for threshold in (0.5, 0.75)
+    }
     figures: dict[str, Any] = {"ap": defined_mean(precision[0])}
-    for threshold in (0.5, 0.75):
-        near = np.flatnonzero(np.abs(np.subtract(matches.thresholds, threshold)) < 1e-9)
-        figures[f"ap{round(100 * threshold)}"] = defined_mean(precision[0, near]) if len(near) else float("nan")
+    for percent, places in near.items():
+        figures[f"ap{percent}"] = defined_mean(precision[0, places])
     for a, name in enumerate(matches.areas[1:], start=1):
         figures[f"ap_{name}"] = defined_mean(precision[a])
     for m, limit in enumerate(result.max_detections):
         figures[f"ar{limit}"] = defined_mean(recall[0, :, :, m])
+    for percent, places in near.items():
+        figures[f"ar_iou{percent}"] = defined_mean(recall[0, places, :, -1])
     for a, name in enumerate(matches.areas[1:], start=1):
         figures[f"ar_{name}"] = defined_mean(recall[a, :, :, -1])
     return figures

@@ -272,33 +272,34 @@ def match_objects(
     )
 
 
-def joined_matches(parts: Sequence[Matches]) -> Matches:
+def joined_matches(parts: Sequence[tuple[Matches, int]]) -> Matches:
     """The matches of predictions that were matched in parts, all predictions of an image in one part.
 
     Args:
-        parts: at least one, of one set of annotations, thresholds and area ranges; row numbers of later parts count
-            on from those before.
+        parts: at least one, of one set of annotations, thresholds and area ranges; with the number of predictions in
+            each part, those beyond the limit of detections included: row numbers of later parts count on from there.
 
     Example:
         >>> truth = Annotations.of((1, 2), ("cell",), Objects.of([1], [0], [[0, 0, 4, 5]]))
         >>> one, two = (Objects.of([i], [0], [[0, 0, 4, 5]], scores=[0.9]) for i in (1, 0))
-        >>> joined = joined_matches([match_objects(truth, one), match_objects(truth, two)])
+        >>> joined = joined_matches([(match_objects(truth, one), 1), (match_objects(truth, two), 1)])
         >>> joined.images, joined.detections, joined.states[0, 0]
         (array([0, 1]), array([1, 0]), array([0, 1], dtype=uint8))
     """
+    matches = [part for part, _ in parts]
     columns = {
-        name: np.concatenate([getattr(part, name) for part in parts])
+        name: np.concatenate([getattr(part, name) for part in matches])
         for name in ("labels", "images", "scores", "ranks")
     }
-    before = np.cumsum([0, *(len(part.detections) for part in parts[:-1])])
-    rows = np.concatenate([part.detections + offset for part, offset in zip(parts, before, strict=True)])
+    before = np.cumsum([0, *(count for _, count in parts[:-1])])
+    rows = np.concatenate([part.detections + offset for part, offset in zip(matches, before, strict=True)])
     order = grouped_order(columns["labels"], columns["images"])
     return replace(
-        parts[0],
+        matches[0],
         detections=rows[order],
         **{name: column[order] for name, column in columns.items()},
-        states=np.concatenate([part.states for part in parts], axis=2)[:, :, order],
-        matched=np.concatenate([part.matched for part in parts], axis=1)[:, order],
+        states=np.concatenate([part.states for part in matches], axis=2)[:, :, order],
+        matched=np.concatenate([part.matched for part in matches], axis=1)[:, order],
     )
 
 

@@ -159,6 +159,11 @@ def _precision_figures(score: Score, scores: Mapping[str, Any], overlap: str, pr
     for most in scores["max_detections"]:
         one = "1 detection" if most == 1 else f"{most} detections"
         rows.append((f"AR {most}", scores[f"ar{most}"], f"recall with up to {one} an image and class, at {averaged}"))
+    if score.task == "keypoints":  # COCO's ten figures have these two, its twelve do not
+        for threshold in (0.5, 0.75):
+            if _holds(thresholds, threshold):
+                name = f"{round(100 * threshold)}"
+                rows.append((f"AR{name}", scores[f"ar_iou{name}"], f"recall at {overlap} {threshold:.2f} alone"))
     return rows + [(f"AR {name}", scores[f"ar_{name}"], text) for name, text in areas.items()]
 
 

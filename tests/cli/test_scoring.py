@@ -39,11 +39,19 @@ def test_options_are_numbers_as_people_write_them(typed, files):
     )
     assert result.exit_code == 0, result.output
     scores = json.loads(Path("s.json").read_text())
-    assert scores["iou_thresholds"] == [0.5, 0.55, 0.6]
+    assert scores["iou_thresholds"] == pytest.approx([0.5, 0.55, 0.6])
     assert scores["max_detections"] == [1, 5]
     result = typed("score", "-t", "boxes", *files, "--areas", "all=0:1e10,tiny=0:200", "--errors")
     assert "AP tiny" in result.output
     assert "localisation" in result.output
+
+
+def test_a_range_of_thresholds_is_cocos_to_the_last_bit(typed, files):
+    """linspace gives 0.8999999999999999, not 0.9: an overlap of exactly nine tenths tells them apart."""
+    typed("score", "-t", "boxes", *files, "--json", "default.json")
+    typed("score", "-t", "boxes", *files, "--iou", "0.5:0.95:0.05", "--json", "typed.json")
+    default, typed_in = (json.loads(Path(name).read_text()) for name in ("default.json", "typed.json"))
+    assert typed_in["iou_thresholds"] == default["iou_thresholds"]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +62,7 @@ def test_options_are_numbers_as_people_write_them(typed, files):
         (("-t", "boxes", "--iou", "0.9:0.1:0"), "--iou must be numbers"),
         (("-t", "boxes", "--areas", "0:5"), "--areas must be ranges like all=0:1e10,small=0:1024; got '0:5'."),
         (("-t", "boxes", "--max-detections", "1.5"), "--max-detections must be whole numbers like 1,10,100"),
-        (("-t", "boxes", "--sigmas", "0.1"), "sigmas must be an option of the task boxes; got one of keypoints."),
+        (("-t", "boxes", "--sigmas", "0.1"), "option must be one of the task boxes; got 'sigmas', which only keypoints has."),
         (
             (
                 "-t",

@@ -122,6 +122,11 @@ def test_masks_that_come_in_parts_score_the_same(truth, tmp_path, monkeypatch, o
     assert json.dumps(parts.scores) == json.dumps(whole.scores)
     assert whole.scores["ap"] > 0
     assert (parts.evidence.predictions.masks is None) == (order == "grouped")
+    limited = measure_files("masks", truth, lines, iou_thresholds=[0.1, 0.5], max_detections=[3])
+    for result in (parts, limited):
+        matches, found = result.evidence.result.matches, result.evidence.predictions
+        assert np.array_equal(matches.scores, found.scores[matches.detections])
+        assert np.array_equal(matches.images, found.images[matches.detections])
     kept = measure_files("masks", truth, lines, iou_thresholds=[0.1, 0.5], keep_masks=True)
     for name in ("detections", "labels", "images", "scores", "ranks", "states", "matched"):
         assert np.array_equal(getattr(parts.evidence.result.matches, name), getattr(kept.evidence.result.matches, name))
@@ -183,7 +188,7 @@ def test_what_was_measured_is_written(truth, found, tmp_path):
 def test_what_is_refused(truth, found, tmp_path):
     with pytest.raises(UnknownNameError, match=r"task must be a known name; got 'box'\. Did you mean 'boxes'"):
         score("box", truth, found)
-    with pytest.raises(ArgumentError, match="sigmas must be an option of the task boxes; got one of keypoints"):
+    with pytest.raises(ArgumentError, match="option must be one of the task boxes; got 'sigmas', which only keypoints has"):
         score("boxes", truth, found, sigmas=[0.1])
     with pytest.raises(UnknownNameError, match="Did you mean 'iou_thresholds'"):
         score("boxes", truth, found, iou_treshold=[0.5])
