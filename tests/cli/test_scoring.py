@@ -62,7 +62,7 @@ def test_a_range_of_thresholds_is_cocos_to_the_last_bit(typed, files):
         (("-t", "boxes", "--iou", "0.9:0.1:0"), "--iou must be numbers"),
         (("-t", "boxes", "--areas", "0:5"), "--areas must be ranges like all=0:1e10,small=0:1024; got '0:5'."),
         (("-t", "boxes", "--max-detections", "1.5"), "--max-detections must be whole numbers like 1,10,100"),
-        (("-t", "boxes", "--sigmas", "0.1"), "option must be one of the task boxes; got 'sigmas', which only keypoints has."),
+        (("-t", "boxes", "--sigmas", "0.1"), "of the task boxes; got 'sigmas', which only keypoints has."),
         (
             (
                 "-t",

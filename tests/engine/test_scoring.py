@@ -188,7 +188,7 @@ def test_what_was_measured_is_written(truth, found, tmp_path):
 def test_what_is_refused(truth, found, tmp_path):
     with pytest.raises(UnknownNameError, match=r"task must be a known name; got 'box'\. Did you mean 'boxes'"):
         score("box", truth, found)
-    with pytest.raises(ArgumentError, match="option must be one of the task boxes; got 'sigmas', which only keypoints has"):
+    with pytest.raises(ArgumentError, match="option must be one of the task boxes; got 'sigmas', which only"):
         score("boxes", truth, found, sigmas=[0.1])
     with pytest.raises(UnknownNameError, match="Did you mean 'iou_thresholds'"):
         score("boxes", truth, found, iou_treshold=[0.5])

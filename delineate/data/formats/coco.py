@@ -16,6 +16,7 @@ from delineate.checks import require
 from delineate.data.formats.layout import Layout, Problem, Record, missing_mask_problems, split_name, with_unique_stems
 from delineate.data.formats.pairing import pictures_under
 from delineate.data.image_io import MAX_PIXELS, image_size
+from delineate.data.json_files import decoded_json, json_bytes
 from delineate.errors import ArgumentError, DataError
 from delineate.kernels import rle as kernels
 from delineate.structures.rle import RLE
@@ -23,7 +24,6 @@ from delineate.structures.taxonomy import Taxonomy
 
 LOOKED_FOR = "annotations/instances_*.json, annotations.json, or _annotations.coco.json beside its images"
 BACKGROUND_ID = -1  # what read_ids gives where no object lies: category ids may start at 0
-_MOST_BYTES = 2 << 30
 _MOST_NAMED = 50
 _OTHER_TASKS = re.compile(r"^(captions|panoptic|stuff|image_info|deepfashion)|^person_keypoints_test|results?$")
 _BACKGROUND_NAMES = ("background", "_background_")
@@ -200,13 +200,7 @@ def read_json(path: Path) -> CocoFile:
     Raises:
         DataError: naming file and place.
     """
-    size = path.stat().st_size
-    if size > _MOST_BYTES:
-        raise DataError(f"annotations must be at most 2 GiB; got {size / 2**30:.1f} GiB in {path}. Split the file.")
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=CocoFile)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise DataError(f"annotations must be COCO instances JSON; got, in {path}: {error}") from None
+    return decoded_json(json_bytes(path), CocoFile, path, "annotations must be COCO instances JSON")
 
 
 def _json_files(root: Path) -> dict[str, Path]:

@@ -6,28 +6,26 @@ at an outline), and half a million results take a fraction of a second.
 
 from __future__ import annotations
 
-import gc
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
+from delineate.checks import require
+from delineate.data.json_files import decoded_json, json_bytes, many_objects
 from delineate.data.objects.segmentations import Segmentation, Whole, segmentation_masks
 from delineate.errors import DataError
 from delineate.structures.annotations import Annotations
 from delineate.structures.objects import Objects
 
 Columns = Literal["boxes", "masks", "keypoints"]
-Decoded = TypeVar("Decoded")
 Box = tuple[float, float, float, float]
-_MOST_BYTES = 2 << 30
+_STREAM = "Write JSON Lines, which is streamed."
 _FARTHEST = 1e15  # pixels: what lies beyond has no area that can be computed with
 
 
@@ -127,15 +125,17 @@ def read_truth(path: str | Path, *, columns: Columns = "boxes") -> Annotations:
     Raises:
         DataError: naming file and record, on JSON of another shape, repeated ids, unknown images or categories, a box
             of another length, a mask that is damaged or of another size than its image.
+        ArgumentError: on other ``columns``.
     """
+    require(columns in ANNOTATIONS, "columns", f"be one of {', '.join(ANNOTATIONS)}", f"'{columns}'")
     path = Path(path)
     kind: Any = msgspec.defstruct(
         "CocoTruth",
         [("images", list[Image]), ("annotations", list[ANNOTATIONS[columns]]), ("categories", list[Category])],
         gc=False,
     )
-    with _many_objects():
-        content = _decoded(_bytes(path), kind, path, "annotations must be COCO JSON")
+    with many_objects():
+        content = decoded_json(json_bytes(path, advice=_STREAM), kind, path, "annotations must be COCO JSON")
         images, records = content.images, content.annotations
         categories = sorted(content.categories, key=lambda category: category.id)
         _unique("image", [image.id for image in images], path)
@@ -206,17 +206,19 @@ def read_predictions(path: str | Path, truth: Annotations, *, columns: Columns =
     Raises:
         DataError: naming file and record, on JSON of another shape, an image or category that ``truth`` does not
             have, a box of another length, a score that is no finite number, a damaged mask or one of another size.
+        ArgumentError: on other ``columns``.
     """
+    require(columns in RESULTS, "columns", f"be one of {', '.join(RESULTS)}", f"'{columns}'")
     path = Path(path)
-    content = _bytes(path)
-    with _many_objects():
+    content = json_bytes(path, advice=_STREAM)
+    with many_objects():
         record = RESULTS[columns]
         wrong = "predictions must be COCO results JSON"
         if content.lstrip()[:1] == b"{":
             kind: Any = msgspec.defstruct("CocoResults", [("annotations", list[record])], gc=False)
-            records, prefix = _decoded(content, kind, path, wrong).annotations, "$.annotations"
+            records, prefix = decoded_json(content, kind, path, wrong).annotations, "$.annotations"
         else:
-            records, prefix = _decoded(content, list[record], path, wrong), "$"
+            records, prefix = decoded_json(content, list[record], path, wrong), "$"
         del content
         return prediction_columns(
             records, truth, columns=columns, place=lambda i: f"{path}, {prefix}[{i}]", folder=path.parent
@@ -257,45 +259,6 @@ def prediction_columns(
             left, top = x.min(axis=1), y.min(axis=1)
             boxes = np.stack([left, top, x.max(axis=1) - left, y.max(axis=1) - top], axis=1)
     return Objects.of(images, labels, boxes, scores=scores, areas=areas, masks=masks, keypoints=keypoints)
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > _MOST_BYTES:
-            gigabytes = f"{size / 2**30:.1f} GiB"
-            raise DataError(
-                f"file must be at most 2 GiB; got {gigabytes} in {path}. Write JSON Lines, which is streamed."
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"file must be readable; got {error.strerror or error} for {path}.") from None
-
-
-def _decoded(content: bytes, kind: type[Decoded], path: Path, wrong: str) -> Decoded:
-    try:
-        return msgspec.json.decode(content, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        at = re.search(r"byte (\d+)", str(error))
-        near = content[int(at[1]) - 1 : int(at[1]) + 9] if at else b""
-        if at and (literal := re.search(rb"-?(NaN|Infinity)", near)):
-            before = content.count(b'"image_id"', 0, int(at[1]))
-            raise DataError(
-                f"{wrong} with finite numbers; got {literal[0].decode()} in {path}, about record {max(before - 1, 0)}."
-            ) from None
-        raise DataError(f"{wrong}; got, in {path}: {error}.") from None
-
-
-@contextmanager
-def _many_objects() -> Iterator[None]:
-    """Without the collector's passes over millions of young objects that are all in use."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _boxes(records: Sequence[Any], place: Callable[[int], str]) -> np.ndarray:

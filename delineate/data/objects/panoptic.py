@@ -10,19 +10,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 import numpy as np
 
 from delineate.data.image_io import MAX_PIXELS, read_image
+from delineate.data.json_files import decoded_json, json_bytes
 from delineate.data.read_ahead import read_ahead
 from delineate.errors import ArgumentError, DataError
 from delineate.structures.panoptic import MAX_ID, PanopticAnnotations, PanopticClasses, PanopticMap, PanopticSegments
 
-Content = TypeVar("Content")
-
-_MOST_BYTES = 2 << 30
+_WANTED = "annotations must be COCO panoptic JSON"
 _GREY = 1 + 256 + 65536  # the id of grey 1
 
 Length = Annotated[int, msgspec.Meta(ge=0)]
@@ -93,10 +92,10 @@ def read_panoptic(
     path = Path(path)
     content: PanopticResultsFile
     if classes is None:
-        content = file = _decoded(path, PanopticFile)
+        content = file = decoded_json(json_bytes(path), PanopticFile, path, _WANTED)
         classes = _classes(file.categories, path)
     else:
-        content = _decoded(path, PanopticResultsFile)
+        content = decoded_json(json_bytes(path), PanopticResultsFile, path, _WANTED)
     folder = path.with_suffix("") if folder is None else Path(folder)
     if not folder.is_dir():
         raise DataError(
@@ -193,18 +192,6 @@ def _pair(
         got = f"{other_height} x {other_width} in {predictions.map_files[pair[1]]}"
         raise DataError(f"prediction must be {height} x {width} as {truth.map_files[pair[0]]}; got {got}.")
     return target.name, prediction, target
-
-
-def _decoded(path: Path, shape: type[Content]) -> Content:
-    if not path.is_file():
-        raise DataError(f"annotations must exist; got {path}. Check the name and the folder.")
-    size = path.stat().st_size
-    if size > _MOST_BYTES:
-        raise DataError(f"annotations must be at most 2 GiB; got {size / 2**30:.1f} GiB in {path}. Split the file.")
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=shape)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise DataError(f"annotations must be COCO panoptic JSON; got, in {path}: {error}") from None
 
 
 def _classes(categories: list[PanopticCategory], path: Path) -> PanopticClasses:

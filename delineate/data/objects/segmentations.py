@@ -132,8 +132,8 @@ def _of_pictures(
 
 def _picture(folder: Path, name: str, place: str) -> np.ndarray:
     path = PurePosixPath(name.replace("\\", "/"))
-    leaves = path.is_absolute() or ".." in path.parts or path.parts[:1] and path.parts[0][1:2] == ":"
-    if leaves or not path.name or not name.isprintable():
+    drive = any(part[1:2] == ":" for part in path.parts[:1])
+    if drive or path.is_absolute() or ".." in path.parts or not path.name or not name.isprintable():
         got = f"{name[:80]!r} in {place}"
         raise DataError(f"segmentation must name a picture inside the folder of its file; got {got}.")
     try:

@@ -187,7 +187,7 @@ def test_errors_name_file_and_line(tmp_path, line, message, monkeypatch):
         ("masks", {"segmentation": {"size": [5, 6], "counts": [3]}}, r"segmentation must be a mask"),
         ("masks", {"segmentation": [[1, 2, 3, 4]]}, r"polygon must be x, y of at least three corners; got 4"),
         ("masks", {"segmentation": []}, r"segmentation must be polygons or run lengths; got none"),
-        ("masks", {"segmentation": None}, r"Expected `object \| array`, got `null`"),
+        ("masks", {"segmentation": None}, r"Expected `str \| object \| array`, got `null`"),
         ("keypoints", {"keypoints": [1, 2, 2]}, r"keypoints must be 2 times x, y, visibility; got 3 numbers"),
     ],
 )

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from delineate.data import json_files
 from delineate.data.objects import panoptic
 from delineate.data.objects.panoptic import panoptic_pairs, read_panoptic, read_panoptic_map
 from delineate.errors import DataError
@@ -376,7 +377,7 @@ def test_pictures_too_large_are_refused(put, monkeypatch):
 
 
 def test_files_that_are_not_there(put, tmp_path):
-    with pytest.raises(DataError, match=r"annotations must exist; got .*none\.json"):
+    with pytest.raises(DataError, match=r"file must be readable; got No such file or directory for .*none\.json"):
         read_panoptic(tmp_path / "none.json")
     (tmp_path / "alone.json").write_text(json.dumps(content()))
     with pytest.raises(DataError, match=r"folder must hold the PNGs of alone\.json; got .*alone, which is no folder"):
@@ -387,8 +388,8 @@ def test_files_that_are_not_there(put, tmp_path):
 
 
 def test_files_too_large_are_refused(put, monkeypatch):
-    monkeypatch.setattr(panoptic, "_MOST_BYTES", 100)
-    with pytest.raises(DataError, match=r"annotations must be at most 2 GiB; got .*truth\.json\. Split the file"):
+    monkeypatch.setattr(json_files, "MOST_BYTES", 100)
+    with pytest.raises(DataError, match=r"file must be at most .* GiB; got .*truth\.json\. Split the file"):
         read_panoptic(put())
 
 
