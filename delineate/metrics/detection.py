@@ -67,7 +67,8 @@ def average_precision(
     """Precision and recall of matched detections.
 
     Source: the COCO API, ``COCOeval.accumulate``.
-    Differs: precision only for the largest limit of detections, the one its figures use; NaN for -1.
+    Differs: precision only for the largest limit of detections, the one its figures use; NaN for -1; the score at
+    recall 0 is that of the first true positive, there of the first detection.
 
     Args:
         matches: from :func:`delineate.ops.matching.match_objects`.
@@ -226,7 +227,8 @@ def keypoint_scores(
     At most 20 persons an image count, and there are no small ones (COCO does not label their keypoints).
 
     Source: the COCO API, ``COCOeval.computeOks``.
-    Differs: nothing.
+    Differs: the area of a prediction is always that of the box around its keypoints; pycocotools takes its box where a
+    result has both.
 
     Args:
         truth: with keypoints.

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from delineate.data.objects import voc_text
+from delineate.data.objects import text_rows
 from delineate.data.objects.opening import open_predictions, open_truth
 from delineate.data.objects.shards import write_shard
 from delineate.engine.scoring import TASKS, measure_files, score
@@ -103,7 +103,7 @@ def test_masks_and_their_boundaries(truth, found, tmp_path):
 @pytest.mark.parametrize("order", ["grouped", "mixed"])
 def test_masks_that_come_in_parts_score_the_same(truth, tmp_path, monkeypatch, order):
     """A few lines a block; images that come back later are read all at once."""
-    monkeypatch.setattr(voc_text, "_BLOCK", 300)
+    monkeypatch.setattr(text_rows, "_BLOCK", 300)
     generator = np.random.default_rng(0)
     records = []
     for image in (9, 7):

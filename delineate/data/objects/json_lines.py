@@ -16,7 +16,7 @@ from delineate.checks import require
 from delineate.data.objects.class_names import NameIndex, class_index, image_index
 from delineate.data.objects.coco_json import Box, Columns, prediction_columns
 from delineate.data.objects.segmentations import Segmentation
-from delineate.data.objects.voc_text import line_blocks
+from delineate.data.objects.text_rows import line_blocks
 from delineate.errors import DataError
 from delineate.structures.annotations import Annotations
 from delineate.structures.objects import Objects

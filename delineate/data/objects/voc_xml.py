@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.parsers import expat
 
 from delineate.data.objects.class_names import existing_folder, files_in
-from delineate.data.objects.voc_text import plain_number
+from delineate.data.objects.text_rows import plain_number
 from delineate.errors import DataError
 from delineate.registry import nearest_name
 from delineate.structures.annotations import Annotations

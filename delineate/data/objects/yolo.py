@@ -14,7 +14,7 @@ from delineate.data.formats.layout import split_name
 from delineate.data.formats.pairing import pictures_under
 from delineate.data.image_io import image_size
 from delineate.data.objects.class_names import existing_folder, files_in, find_class_names, images_of_files
-from delineate.data.objects.voc_text import (
+from delineate.data.objects.text_rows import (
     TextRows,
     pixel_boxes,
     read_rows,

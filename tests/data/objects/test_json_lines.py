@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delineate.data.objects import voc_text
+from delineate.data.objects import text_rows
 from delineate.data.objects.json_lines import prediction_blocks, read_predictions
 from delineate.errors import ArgumentError, DataError
 from delineate.structures.annotations import Annotations
@@ -106,7 +106,7 @@ def test_agrees_with_pycocotools_whatever_the_blocks(tmp_path, monkeypatch):
         expected = reference.loadRes(json.loads(json.dumps(records))).dataset["annotations"]
     file = lines(tmp_path / "a.jsonl", *records)
     for block in (4 << 20, 300, 7):
-        monkeypatch.setattr(voc_text, "_BLOCK", block)
+        monkeypatch.setattr(text_rows, "_BLOCK", block)
         parts = list(prediction_blocks(file, TRUTH))
         assert len(parts) == 1 or all(len(part) < 5 for part in parts)
         objects = read_predictions(file, TRUTH)
@@ -168,7 +168,7 @@ def test_errors_name_file_and_line(tmp_path, line, message, monkeypatch):
     content = line if isinstance(line, bytes) else line.encode()
     file.write_bytes(b"\n".join([GOOD.encode()] * 3 + [b" ", content, GOOD.encode()]))
     for block in (4 << 20, 150):
-        monkeypatch.setattr(voc_text, "_BLOCK", block)
+        monkeypatch.setattr(text_rows, "_BLOCK", block)
         with pytest.raises(DataError, match=message.replace("{place}", r".*a\.jsonl, line 5")) as raised:
             read_predictions(file, TRUTH)
         assert "\n" not in str(raised.value)

@@ -6,14 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delineate.data.objects import voc_text, voc_xml
+from delineate.data.objects import text_rows, voc_text, voc_xml
 from delineate.data.objects.class_names import read_class_names
-from delineate.data.objects.voc_text import (
-    plain_number,
-    read_predictions,
-    read_predictions_by_image,
-    read_rows,
-)
+from delineate.data.objects.text_rows import plain_number, read_rows
+from delineate.data.objects.voc_text import read_predictions, read_predictions_by_image
 from delineate.errors import ArgumentError, DataError
 from delineate.structures.annotations import Annotations
 from delineate.structures.objects import Objects
@@ -95,8 +91,8 @@ def test_agrees_with_a_plain_loop_whatever_the_blocks(tmp_path, monkeypatch):
         (tmp_path / f"comp4_det_val_{name}.txt").write_text("\n".join(lines))
     expected = by_hand(tmp_path, TRUTH)
     for block, batch in ((4 << 20, 50_000), (61, 7), (1000, 1)):
-        monkeypatch.setattr(voc_text, "_BLOCK", block)
-        monkeypatch.setattr(voc_text, "_BATCH", batch)
+        monkeypatch.setattr(text_rows, "_BLOCK", block)
+        monkeypatch.setattr(text_rows, "_BATCH", batch)
         found = read_predictions(tmp_path, TRUTH)
         columns = np.concatenate([np.stack([found.images, found.labels, found.scores], axis=1), found.boxes], axis=1)
         assert (columns == expected).all()
@@ -230,8 +226,8 @@ def test_relative_boxes_need_image_sizes(tmp_path):
 
 
 def test_a_line_without_end_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(voc_text, "_BLOCK", 100)
-    monkeypatch.setattr(voc_text, "_LONGEST_LINE", 1 << 20)
+    monkeypatch.setattr(text_rows, "_BLOCK", 100)
+    monkeypatch.setattr(text_rows, "_LONGEST_LINE", 1 << 20)
     folder_of(tmp_path, {"cat.txt": b"1 " * (1 << 20)})
     with pytest.raises(DataError, match=r"line must hold one record; got one of more than 1 MiB in .*cat\.txt"):
         read_predictions(tmp_path, TRUTH)
