@@ -15,6 +15,7 @@ from delineate.errors import DataError
 
 Decoded = TypeVar("Decoded")
 MOST_BYTES = 2 << 30
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors write one
 
 
 def json_bytes(path: Path, *, advice: str = "Split the file.") -> bytes:
@@ -28,7 +29,7 @@ def json_bytes(path: Path, *, advice: str = "Split the file.") -> bytes:
         if size > MOST_BYTES:
             limit, got = (f"{number / 2**30:.1f} GiB" for number in (MOST_BYTES, size))
             raise DataError(f"file must be at most {limit.replace('.0', '')}; got {got} in {path}. {advice}")
-        return path.read_bytes()
+        return path.read_bytes().removeprefix(_BYTE_ORDER_MARK)
     except OSError as error:
         raise DataError(f"file must be readable; got {error.strerror or error} for {path}.") from None
 

@@ -29,6 +29,11 @@ def test_the_place_is_named(tmp_path):
             decoded_json(content, list[Record], path, wanted)
 
 
+def test_a_byte_order_mark_is_no_content(tmp_path):
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf[]")
+    assert json_bytes(tmp_path / "a.json") == b"[]"
+
+
 def test_what_cannot_be_read(tmp_path):
     with pytest.raises(DataError, match=r"file must be readable; got No such file or directory for .*none\.json"):
         json_bytes(tmp_path / "none.json")

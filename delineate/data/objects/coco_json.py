@@ -54,7 +54,7 @@ class BoxAnnotation(msgspec.Struct, gc=False):
     bbox: Box
     id: Whole = -1
     area: float | None = None
-    iscrowd: Whole = 0
+    iscrowd: Whole | bool = 0
 
 
 class MaskAnnotation(msgspec.Struct, gc=False):
@@ -65,7 +65,7 @@ class MaskAnnotation(msgspec.Struct, gc=False):
     segmentation: Segmentation | None = None
     id: Whole = -1
     area: float | None = None
-    iscrowd: Whole = 0
+    iscrowd: Whole | bool = 0
 
 
 class KeypointAnnotation(msgspec.Struct, gc=False):
@@ -77,7 +77,7 @@ class KeypointAnnotation(msgspec.Struct, gc=False):
     bbox: Box
     id: Whole = -1
     area: float | None = None
-    iscrowd: Whole = 0
+    iscrowd: Whole | bool = 0
     num_keypoints: Whole | None = None
 
 
