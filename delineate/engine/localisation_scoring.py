@@ -97,9 +97,6 @@ def _map_scores(truth: Annotations, folder: Path, files: list[Path], tolerance: 
     rows = {pair: row for row, pair in enumerate(pairs)}
     own = [rows[pair] for pair in zip(objects.images.tolist(), objects.labels.tolist(), strict=True)]
     each = Annotations.of(range(len(pairs)), ("object",), Objects.of(own, np.zeros(len(own), np.int64), objects.boxes))
-    maps = _Maps([found[pair] for pair in pairs], [truth.image_sizes[image] for image, _ in pairs])
-    scores = max_box_accuracy(maps, each)
-
     points = np.full((truth.num_images, truth.num_classes, 2), np.nan)
     peaks = np.full((truth.num_images, truth.num_classes), np.nan)
     for (image, label), path in found.items():
@@ -107,6 +104,8 @@ def _map_scores(truth: Annotations, folder: Path, files: list[Path], tolerance: 
         row, column = np.unravel_index(int(values.argmax()), values.shape)
         points[image, label], peaks[image, label] = (column + 0.5, row + 0.5), values[row, column]
     lowest = np.nanmin(peaks) if len(found) else 0.0
+    maps = _Maps([found[pair] for pair in pairs], [truth.image_sizes[image] for image, _ in pairs])
+    scores = max_box_accuracy(maps, each)
     scores["point_localisation"] = point_localisation(
         points, np.where(np.isnan(peaks), lowest - 1, peaks), truth, tolerance=tolerance
     )

@@ -76,7 +76,7 @@ def test_any_layout_of_memory():
     for same in (np.asfortranarray(target), misaligned, np.repeat(target, 2, axis=1)[:, ::2]):
         counts, missed = confusion_counts(same, prediction, 5)
         assert np.array_equal(counts, expected[0])
-        assert missed.tolist() == expected[1]
+        assert missed.tolist() == expected[1].tolist()
 
 
 def test_empty_and_all_ignored():
