@@ -25,6 +25,7 @@ from delineate.metrics.detection import (
     boundary_scores,
     summarise,
 )
+from delineate.metrics.detection_confusion import detection_confusion
 from delineate.metrics.error_analysis import detection_errors
 from delineate.metrics.voc import voc_scores
 from delineate.ops.matching import (
@@ -194,6 +195,10 @@ def _measure_objects(
     progress(4, steps)
     if errors:
         scores["errors"] = detection_errors(truth, found, overlaps, max_detections=max(limits))
+        scores["errors"]["confusion"] = {
+            "classes": [*truth.classes, "background"],
+            "matrix": detection_confusion(truth, found, overlaps).tolist(),
+        }
         states = matches.states[0, 0]
         scores["calibration"] = calibration_scores(matches.scores, states)
         best = best_f1_thresholds(matches.scores, states, matches.labels, matches.positives[:, 0])

@@ -10,6 +10,7 @@ import importlib
 from typing import Any
 
 _EXPORTS = {
+    "BoundaryScores": "detection_metric",
     "BoxScores": "detection_metric",
     "CalibrationScores": "calibration_metric",
     "DetectionConfusion": "detection_confusion_metric",

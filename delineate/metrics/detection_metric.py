@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from delineate.ops.matching import (
     COCO_SIGMAS,
     Matches,
     Overlaps,
+    boundary_overlaps,
     box_overlaps,
     keypoint_overlaps,
     mask_overlaps,
@@ -200,6 +202,20 @@ class MaskScores(BoxScores):
     def update(self, predictions: Sequence[Mapping[str, Any]], targets: Sequence[Mapping[str, Any]]) -> None:
         """Match the masks of a batch; ``boxes`` are not needed."""
         super().update([_with_mask_table(entry) for entry in predictions], [_with_mask_table(t) for t in targets])
+
+
+class BoundaryScores(MaskScores):
+    """Boundary AP, see :func:`~delineate.metrics.detection.boundary_scores` and :class:`BoxScores`.
+
+    Args:
+        class_names: as :class:`BoxScores`.
+        ratio: width of the boundary as a share of the image's diagonal.
+        options: as :class:`BoxScores`.
+    """
+
+    def __init__(self, class_names: Sequence[str], *, ratio: float | int = 0.02, **options: Any) -> None:
+        super().__init__(class_names, **options)
+        self.overlaps = partial(boundary_overlaps, ratio=ratio)
 
 
 class KeypointScores(BoxScores):

@@ -83,6 +83,8 @@ def test_errors_say_why_precision_is_lost(truth, found):
     counts = scores["errors"]["counts"]
     assert (counts["true_positives"], counts["localisation"], counts["classification"]) == (1, 1, 1)
     assert (counts["missed"], counts["background"]) == (0, 0)
+    assert scores["errors"]["confusion"]["classes"] == ["cell", "speck", "background"]
+    assert scores["errors"]["confusion"]["matrix"] == [[1, 0, 1], [1, 0, 0], [1, 0, 0]]
     assert scores["per_class"]["cell"]["best_f1"]["threshold"] == 0.9
     assert scores["calibration"]["bins"]
 

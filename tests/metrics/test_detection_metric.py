@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from delineate.errors import ArgumentError
-from delineate.metrics.detection import box_scores, keypoint_scores, mask_scores
-from delineate.metrics.detection_metric import BoxScores, KeypointScores, MaskScores
+from delineate.metrics.detection import boundary_scores, box_scores, keypoint_scores, mask_scores
+from delineate.metrics.detection_metric import BoundaryScores, BoxScores, KeypointScores, MaskScores
 from delineate.structures.annotations import Annotations
 from delineate.structures.objects import Objects
 from delineate.structures.rle import RLE
@@ -114,10 +115,15 @@ def test_masks_equal_the_function():
         RLEMasks.from_rles([RLE.encode(masks(torch.tensor([[x, y, x + w, y + h]]))[0]) for x, y, w, h in side])
         for side in boxes
     ]
-    from dataclasses import replace
-
     expected = mask_scores(
         replace(truth, objects=replace(truth.objects, masks=drawn[0])), replace(objects, masks=drawn[1])
+    )
+    assert same(metric.compute(), expected)
+    metric = BoundaryScores(CLASSES, ratio=0.03)
+    metric.update(found[:4], true[:4])
+    metric.update(found[4:], true[4:])
+    expected = boundary_scores(
+        replace(truth, objects=replace(truth.objects, masks=drawn[0])), replace(objects, masks=drawn[1]), ratio=0.03
     )
     assert same(metric.compute(), expected)
 
