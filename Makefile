@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow check bench docs format clean
+.PHONY: help demo test test-slow check bench fuzz docs format clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -23,6 +23,10 @@ help:  ## what can be made
 .venv/.bench: .venv/.dev
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps pysodmetrics==1.4.3
+	@touch $@
+
+.venv/.fuzz: .venv/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'
 	@touch $@
 
 .venv/.docs: .venv/.base
@@ -46,6 +50,10 @@ check: .venv/.dev  ## style, types, import arrows
 
 bench: .venv/.bench  ## ratios to today's tools, measured in one run
 	$(RUN) -m bench
+
+fuzz: .venv/.fuzz  ## attack the parsers, a minute each
+	$(RUN) tests/fuzz/fuzz_rle.py -max_total_time=60
+	$(RUN) tests/fuzz/fuzz_coco_json.py -max_total_time=60
 
 docs: .venv/.docs  ## the documentation site, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
