@@ -127,7 +127,9 @@ class BoxScores(Metric):
 
     def _image_keys(self, targets: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """Numbers in whose order images rank: their ids, or beyond all ids the order of updates."""
-        before = (1 << 62) + int(self.images)
+        together = torch.distributed.is_available() and torch.distributed.is_initialized()
+        process = torch.distributed.get_rank() if together else 0
+        before = (1 << 62) + (process << 40) + int(self.images)
         return np.array([int(target.get("image_id", before + i)) for i, target in enumerate(targets)], np.int64)
 
     def _keep(self, matches: Matches, keys: np.ndarray, images: int) -> None:
