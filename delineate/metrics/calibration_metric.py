@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from delineate.metrics.calibration import bin_sums, calibration_of_sums, require_bins
+from delineate.metrics.score_metric import ScoreMetric
 
 
-class CalibrationScores(Metric):
+class CalibrationScores(ScoreMetric):
     """Calibration of detections over a whole data set, in the manner of torchmetrics.
 
     Sums of each bin add up, so the result does not depend on how detections are grouped or spread over processes.
@@ -29,16 +29,14 @@ class CalibrationScores(Metric):
         0.25
     """
 
-    is_differentiable = False
     higher_is_better = False
-    full_state_update = False
 
     counts: Tensor
     score_sums: Tensor
     hits: Tensor
 
     def __init__(self, *, num_bins: int = 15, score_threshold: float | int = 0.0, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(num_bins, score_threshold, **options)
         require_bins(num_bins)
         self.num_bins, self.score_threshold = num_bins, score_threshold
         self.add_state("counts", torch.zeros(num_bins, dtype=torch.int64), dist_reduce_fx="sum")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from delineate.checks import require
+from delineate.metrics.batch_objects import batch_objects
 from delineate.metrics.detection import KEYPOINT_AREA_RANGES, KEYPOINT_MAX_DETECTIONS, average_precision, summarise
+from delineate.metrics.score_metric import ScoreMetric
 from delineate.ops.matching import (
     COCO_AREA_RANGES,
     COCO_IOU_THRESHOLDS,
@@ -29,17 +30,30 @@ from delineate.ops.matching import (
 )
 from delineate.structures.annotations import Annotations
 from delineate.structures.objects import Objects
-from delineate.structures.rle import RLE
-from delineate.structures.rle_masks import RLEMasks
+
+_NAMELESS = 1 << 62  # images without an id rank behind all that have one
+_STATES = {  # the columns that are kept: a row an image, a truth, a detection; a visit is an image of an update
+    "visits": torch.int64,
+    "image_ids": torch.int64,
+    "truth_visits": torch.int64,
+    "truth_labels": torch.int64,
+    "truth_counted": torch.uint8,
+    "detection_visits": torch.int64,
+    "labels": torch.int64,
+    "scores": torch.float64,
+    "ranks": torch.int64,
+    "states": torch.uint8,
+}
 
 
-class BoxScores(Metric):
+class BoxScores(ScoreMetric):
     """COCO's figures for boxes, see :func:`~delineate.metrics.detection.box_scores`.
 
-    What becomes of a detection depends on its own image alone. So each batch is matched when it comes, no truth or mask
-    is kept, and processes exchange a row a detection. Of detections of one class with equal scores, those of the
-    smaller ``image_id`` go first, as in pycocotools; images without one follow in the order of updates, and of
-    processes.
+    What becomes of a detection depends on its own image alone. So each batch is matched when it comes, no box or mask
+    is kept, and processes exchange a row a detection and a row a truth. Of detections of one class with equal scores,
+    those of the smaller ``image_id`` go first, as in pycocotools; images without one follow, in the order of processes
+    and of updates. An ``image_id`` that comes again, as distributed samplers repeat images to even out processes, is
+    left out.
 
     Args:
         class_names: one name a class, in label order.
@@ -57,19 +71,11 @@ class BoxScores(Metric):
         1.0
     """
 
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-
-    keys: list[Tensor]
-    labels: list[Tensor]
-    scores: list[Tensor]
-    ranks: list[Tensor]
-    states: list[Tensor]
-    positives: Tensor
-    images: Tensor
+    visits: list[Tensor]
 
     overlaps: Overlaps = staticmethod(box_overlaps)
+    masks = False
+    keypoints = False
 
     def __init__(
         self,
@@ -80,43 +86,39 @@ class BoxScores(Metric):
         max_detections: Sequence[int] = COCO_MAX_DETECTIONS,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
         self.class_names = tuple(class_names)
         require(len(self.class_names) > 0, "class_names", "name at least one class", "none")
+        require(len(set(self.class_names)) == len(self.class_names), "class_names", "not repeat a name", class_names)
         self.iou_thresholds = tuple(iou_thresholds)
         self.area_ranges = dict(COCO_AREA_RANGES if area_ranges is None else area_ranges)
         self.max_detections = tuple(max_detections)
-        for state in ("keys", "labels", "scores", "ranks", "states"):
+        require(bool(self.max_detections), "max_detections", "hold at least one limit", self.max_detections)
+        own = (self.class_names, self.iou_thresholds, tuple(self.area_ranges.items()), self.max_detections)
+        super().__init__(*own, *options.pop("configuration", ()), **options)
+        for state in _STATES:
             self.add_state(state, [], dist_reduce_fx="cat")
-        shape = (len(self.class_names), len(self.area_ranges))
-        self.add_state("positives", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self._visited = 0  # not a state: forward() resets those between batches
 
     def update(self, predictions: Sequence[Mapping[str, Any]], targets: Sequence[Mapping[str, Any]]) -> None:
         """Match the detections of a batch.
 
         Args:
             predictions: for each image ``boxes`` (N, 4) xyxy, ``labels`` (N,) and ``scores`` (N,); for masks ``masks``
-                (N, H, W), a list of :class:`~delineate.structures.rle.RLE` or an ``RLEMasks``; for keypoints
-                ``keypoints`` (N, P, 3).
-            targets: the same without scores; where there are such ``area``, ``iscrowd``, ``ignored`` (N,) and
-                ``image_id``.
+                in place of boxes: (N, H, W) of 0 and 1, a list of :class:`~delineate.structures.rle.RLE` or an
+                ``RLEMasks``; for keypoints ``keypoints`` (N, P, 3).
+            targets: the same without scores; where there are such ``area``, ``iscrowd``, ``ignored`` or ``difficult``
+                (N,), and ``image_id``, a whole number.
 
         Raises:
-            ArgumentError: on lists or columns of different lengths, labels outside the classes, or numbers that are
-                not finite.
+            ArgumentError: on lists or columns of different lengths, labels outside the classes, masks of another size
+                than the truth's, or numbers that are not finite.
         """
-        require(len(predictions) == len(targets), "predictions", f"be of {len(targets)} images", len(predictions))
-        if len(targets):
-            matches = self._match(_columns(predictions, "predictions", scored=True), _columns(targets, "targets"))
-            self._keep(matches, self._image_keys(targets), len(targets))
-
-    def _match(self, found: Objects, true: Objects) -> Matches:
-        count = 1 + max(int(objects.images.max(initial=0)) for objects in (found, true))
-        for name, objects in (("predictions", found), ("targets", true)):
-            most, classes = int(objects.labels.max(initial=0)), len(self.class_names)
-            require(most < classes, f"labels of {name}", f"be 0 to {classes - 1}", most)
-        return match_objects(
+        count = len(targets)
+        require(len(predictions) == count, "predictions", f"be of {count} images, as targets", len(predictions))
+        ids = [_image_id(target, f"targets[{i}]") for i, target in enumerate(targets)]
+        read = partial(batch_objects, num_classes=len(self.class_names), masks=self.masks, keypoints=self.keypoints)
+        found, true = read(predictions, "predictions"), self._counted(read(targets, "targets"))
+        matches = match_objects(
             Annotations.of(range(count), self.class_names, true),
             found,
             self.overlaps,
@@ -124,68 +126,84 @@ class BoxScores(Metric):
             area_ranges=self.area_ranges,
             max_detections=max(self.max_detections),
         )
+        visits = self._new_visits(count)
+        ranges = np.asarray(list(self.area_ranges.values()), np.float64)
+        inside = (true.areas[:, None] >= ranges[:, 0]) & (true.areas[:, None] <= ranges[:, 1])
+        counted = inside & ~(true.crowd | true.ignored)[:, None]
+        areas, thresholds, rows = matches.states.shape
+        self._keep(
+            visits=visits,
+            image_ids=np.array([_NAMELESS if i is None else i for i in ids], np.int64),
+            truth_visits=visits[true.images],
+            truth_labels=true.labels,
+            truth_counted=counted.astype(np.uint8),
+            detection_visits=visits[matches.images],
+            labels=matches.labels,
+            scores=matches.scores,
+            ranks=matches.ranks,
+            states=np.ascontiguousarray(matches.states.reshape(areas * thresholds, rows).T),
+        )
 
-    def _image_keys(self, targets: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """Numbers in whose order images rank: their ids, or beyond all ids the order of updates."""
+    def _counted(self, true: Objects) -> Objects:
+        """The true objects, those ignored that this metric does not ask for."""
+        return true
+
+    def _new_visits(self, count: int) -> np.ndarray:
+        """Numbers of images that no other update of any process has, ascending in the order of both."""
         together = torch.distributed.is_available() and torch.distributed.is_initialized()
-        process = torch.distributed.get_rank() if together else 0
-        before = (1 << 62) + (process << 40) + int(self.images)
-        return np.array([int(target.get("image_id", before + i)) for i, target in enumerate(targets)], np.int64)
+        first = ((torch.distributed.get_rank() if together else 0) << 40) + self._visited
+        self._visited += count
+        return np.arange(first, first + count, dtype=np.int64)
 
-    def _keep(self, matches: Matches, keys: np.ndarray, images: int) -> None:
-        areas, thresholds, count = matches.states.shape
-        states = matches.states.reshape(areas * thresholds, count).T
-        columns = (keys[matches.images], matches.labels, matches.scores, matches.ranks, np.ascontiguousarray(states))
-        for name, column in zip(("keys", "labels", "scores", "ranks", "states"), columns, strict=True):
+    def _keep(self, **columns: np.ndarray) -> None:
+        for name, column in columns.items():
             getattr(self, name).append(torch.from_numpy(column).to(self.device))
-        # not in place: a state that was reset under inference_mode may not be changed outside it
-        self.positives = self.positives + torch.from_numpy(matches.positives).to(self.device)
-        self.images = self.images + images
 
     def sync(self, *arguments: Any, **options: Any) -> None:
         """As torchmetrics; a process without data takes part with empty columns of the right type."""
-        if len(self.labels) == 0:
-            self._keep(self._no_matches(), np.zeros(0, np.int64), 0)
+        if not self.visits:
+            self._keep(**{name: self._column(name) for name in _STATES})
         super().sync(*arguments, **options)
 
-    def _no_matches(self) -> Matches:
-        none = np.zeros(0, np.int64)
-        areas, thresholds = len(self.area_ranges), len(self.iou_thresholds)
-        return Matches(
-            detections=none,
-            labels=none,
-            images=none,
-            scores=np.zeros(0),
-            ranks=none,
-            states=np.zeros((areas, thresholds, 0), np.uint8),
-            matched=np.zeros((thresholds, 0), np.int64),
-            positives=np.zeros((len(self.class_names), areas), np.int64),
+    def _column(self, name: str) -> np.ndarray:
+        """All rows of a state, of this process or of all, as they were synchronised."""
+        state: Tensor | list[Tensor] = getattr(self, name)
+        if not isinstance(state, Tensor):
+            areas, thresholds = len(self.area_ranges), len(self.iou_thresholds)
+            shape = {"truth_counted": (0, areas), "states": (0, areas * thresholds)}.get(name, (0,))
+            state = torch.cat(state) if len(state) else torch.zeros(shape, dtype=_STATES[name])
+        return state.cpu().numpy()
+
+    def compute(self) -> dict[str, Any]:
+        """The figures of :func:`~delineate.metrics.detection.box_scores`, of all images so far."""
+        column = {name: self._column(name) for name in _STATES}
+        visits, ids = column["visits"], column["image_ids"]
+        order = np.lexsort((visits, ids))  # by id, then by process and update
+        visits, ids = visits[order], ids[order]
+        again = np.zeros(len(ids), bool)
+        again[1:] = (ids[1:] == ids[:-1]) & (ids[1:] != _NAMELESS)
+        places = _places(visits, ~again)
+        truths, images = places(column["truth_visits"]), places(column["detection_visits"])
+        counted, labels = column["truth_counted"][truths >= 0], column["truth_labels"][truths >= 0]
+        positives = np.zeros((len(self.class_names), len(self.area_ranges)), np.int64)
+        np.add.at(positives, labels, counted.astype(np.int64))
+        rows = np.flatnonzero(images >= 0)
+        rows = rows[np.lexsort((column["ranks"][rows], images[rows], column["labels"][rows]))]
+        shape = (len(self.area_ranges), len(self.iou_thresholds), len(rows))
+        matches = Matches(
+            detections=rows,
+            labels=column["labels"][rows],
+            images=images[rows],
+            scores=column["scores"][rows],
+            ranks=column["ranks"][rows],
+            states=np.ascontiguousarray(column["states"][rows].T).reshape(shape),
+            matched=np.full(shape[1:], -1, np.int64),
+            positives=positives,
             thresholds=self.iou_thresholds,
             areas=tuple(self.area_ranges),
         )
-
-    def compute(self) -> dict[str, Any]:
-        """The figures of :func:`~delineate.metrics.detection.box_scores`, of all detections so far."""
-        matches = self._no_matches()
-        if len(self.labels):
-            keys, labels, scores, ranks, states = (
-                (column if isinstance(column, Tensor) else torch.cat(column)).cpu().numpy()
-                for column in (self.keys, self.labels, self.scores, self.ranks, self.states)
-            )
-            order = np.lexsort((ranks, keys, labels))
-            matches = replace(
-                matches,
-                detections=order,
-                labels=labels[order],
-                images=keys[order],
-                scores=scores[order],
-                ranks=ranks[order],
-                states=np.ascontiguousarray(states[order].T).reshape(*matches.states.shape[:2], len(order)),
-                matched=np.full((len(self.iou_thresholds), len(order)), -1, np.int64),
-                positives=self.positives.cpu().numpy(),
-            )
         result = average_precision(matches, max_detections=self.max_detections)
-        return summarise(result, self.class_names, int(self.images))
+        return summarise(result, self.class_names, int((~again).sum()))
 
 
 class MaskScores(BoxScores):
@@ -200,10 +218,7 @@ class MaskScores(BoxScores):
     """
 
     overlaps: Overlaps = staticmethod(mask_overlaps)
-
-    def update(self, predictions: Sequence[Mapping[str, Any]], targets: Sequence[Mapping[str, Any]]) -> None:
-        """Match the masks of a batch; ``boxes`` are not needed."""
-        super().update([_with_mask_table(entry) for entry in predictions], [_with_mask_table(t) for t in targets])
+    masks = True
 
 
 class BoundaryScores(MaskScores):
@@ -216,7 +231,7 @@ class BoundaryScores(MaskScores):
     """
 
     def __init__(self, class_names: Sequence[str], *, ratio: float | int = 0.02, **options: Any) -> None:
-        super().__init__(class_names, **options)
+        super().__init__(class_names, configuration=(ratio,), **options)
         self.overlaps = partial(boundary_overlaps, ratio=ratio)
 
 
@@ -234,6 +249,8 @@ class KeypointScores(BoxScores):
         options: torchmetrics' own.
     """
 
+    keypoints = True
+
     def __init__(
         self,
         class_names: Sequence[str] = ("person",),
@@ -249,78 +266,31 @@ class KeypointScores(BoxScores):
             iou_thresholds=iou_thresholds,
             area_ranges=KEYPOINT_AREA_RANGES if area_ranges is None else area_ranges,
             max_detections=max_detections,
+            configuration=tuple(sigmas),
             **options,
         )
         self.overlaps = keypoint_overlaps(sigmas)
 
-    def update(self, predictions: Sequence[Mapping[str, Any]], targets: Sequence[Mapping[str, Any]]) -> None:
-        """Match the persons of a batch; predictions need no ``boxes``."""
-        super().update(
-            [_with_keypoint_boxes(prediction) for prediction in predictions],
-            [_with_unlabelled_ignored(target) for target in targets],
-        )
+    def _counted(self, true: Objects) -> Objects:
+        assert true.keypoints is not None  # read so
+        labelled = (true.keypoints[:, :, 2] > 0).any(axis=1) if len(true) else np.zeros(0, bool)
+        return replace(true, ignored=true.ignored | ~labelled)
 
 
-def _columns(batch: Sequence[Mapping[str, Any]], argument: str, *, scored: bool = False) -> Objects:
-    """The objects of torchvision's dictionaries, one an image."""
-    parts = []
-    for i, image in enumerate(batch):
-        place = f"{argument}[{i}]"
-        for name in ("boxes", "labels", "scores") if scored else ("boxes", "labels"):
-            require(name in image, place, f"have {name}", f"keys {sorted(image)}")
-        labels = _array(image["labels"], np.int64)
-        count = len(labels)
-        corners = _array(image["boxes"], np.float64)
-        require(corners.shape == (count, 4), f"{place}['boxes']", f"be ({count}, 4) xyxy pixels", corners.shape)
-        masks = image.get("masks")
-        boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-        keypoints = image.get("keypoints")
-        parts.append(
-            Objects.of(
-                np.full(count, i),
-                labels,
-                boxes,
-                scores=_array(image["scores"], np.float64) if scored else None,
-                areas=_array(image["area"], np.float64) if "area" in image else _areas(masks, boxes),
-                crowd=_array(image["iscrowd"], bool) if "iscrowd" in image else None,
-                ignored=_array(image["ignored"], bool) if "ignored" in image else None,
-                masks=masks if isinstance(masks, RLEMasks) else None,
-                keypoints=None if keypoints is None else _array(keypoints, np.float64),
-            )
-        )
-    return Objects.concatenate(parts)
+def _image_id(target: Mapping[str, Any], place: str) -> int | None:
+    """The id of a target's image, None where it has none."""
+    value = target.get("image_id")
+    if isinstance(value, Tensor | np.ndarray):
+        value = np.asarray(value.cpu() if isinstance(value, Tensor) else value).reshape(-1)
+        value = value[0] if len(value) == 1 else value
+    whole = value is None or (isinstance(value, int | np.integer) and bool(0 <= value < _NAMELESS))
+    require(whole, f"{place}['image_id']", "be a whole number of at least 0", repr(value), "Number the images.")
+    return None if value is None else int(value)
 
 
-def _areas(masks: Any, boxes: np.ndarray) -> np.ndarray:
-    return masks.areas().astype(np.float64) if isinstance(masks, RLEMasks) else boxes[:, 2] * boxes[:, 3]
-
-
-def _array(values: Any, kind: Any) -> np.ndarray:
-    return (values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)).astype(kind)
-
-
-def _with_mask_table(image: Mapping[str, Any]) -> dict[str, Any]:
-    require("masks" in image, "image", "have masks", f"keys {sorted(image)}")
-    masks = image["masks"]
-    if not isinstance(masks, RLEMasks):
-        if not (isinstance(masks, list) and all(isinstance(mask, RLE) for mask in masks)):
-            masks = [RLE.encode(mask) for mask in _array(masks, bool)]
-        masks = RLEMasks.from_rles(masks)
-    boxes = masks.boxes()
-    return {**image, "masks": masks, "boxes": np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)}
-
-
-def _with_keypoint_boxes(image: Mapping[str, Any]) -> dict[str, Any]:
-    require("keypoints" in image, "image", "have keypoints", f"keys {sorted(image)}")
-    points = _array(image["keypoints"], np.float64)
-    if len(points) == 0:
-        return {**image, "boxes": np.zeros((0, 4))}
-    places = points[:, :, :2]
-    return {**image, "boxes": np.concatenate([places.min(axis=1), places.max(axis=1)], axis=1)}
-
-
-def _with_unlabelled_ignored(image: Mapping[str, Any]) -> dict[str, Any]:
-    require("keypoints" in image, "image", "have keypoints", f"keys {sorted(image)}")
-    unlabelled = (_array(image["keypoints"], np.float64)[:, :, 2] > 0).sum(axis=1) == 0
-    ignored = _array(image["ignored"], bool) if "ignored" in image else np.zeros(len(unlabelled), bool)
-    return {**image, "ignored": ignored | unlabelled}
+def _places(visits: np.ndarray, kept: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from visits to places among the kept ones, -1 for those left out."""
+    rows = np.cumsum(kept) - 1
+    rows[~kept] = -1
+    order = np.argsort(visits)
+    return lambda asked: rows[order][np.searchsorted(visits[order], asked)] if len(asked) else np.zeros(0, np.int64)

@@ -1,6 +1,6 @@
 """Figures of localisation learnt from image labels: boxes of score maps, and guesses of class and box.
 
-Points are scored in :mod:`delineate.metrics.point_localisation`.
+Points are scored in :mod:`delineate.metrics.pointing`.
 """
 
 from __future__ import annotations
@@ -91,11 +91,13 @@ def topk_localisation_error(
     known_boxes: Float64[np.ndarray, "I 4"] | None = None,
     ks: Sequence[int] = (1, 5),
     iou_threshold: float | int = 0.5,
+    inclusive_pixels: bool = False,
 ) -> dict[str, float]:
     """The share of images where none of the first k guesses has a true class and meets a box of it.
 
     Source: Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV 2015, section 4.2.
-    Differs: nothing; corners of boxes are edges of pixels.
+    Differs: corners of boxes are edges of pixels. The challenge's development kit takes them for the first and the last
+    pixel and adds 1 to widths and heights: ``inclusive_pixels``.
 
     Args:
         guess_labels: classes, the most confident first; -1 for no guess.
@@ -104,6 +106,8 @@ def topk_localisation_error(
         known_boxes: xyxy of the box given for the true class of each image, NaN for none.
         ks: how many guesses may be looked at, each at least 1.
         iou_threshold: the least IoU with a true box, above 0.
+        inclusive_pixels: corners name the first and the last pixel of a box, as in ILSVRC's and VOC's files, so that
+            its width is xmax - xmin + 1.
 
     Returns:
         ``top1_error``, ``top5_error``; with ``known_boxes`` also ``known_error``, the share of images where that box
@@ -122,7 +126,14 @@ def topk_localisation_error(
     check_guess_options(ks, iou_threshold)
     check_guesses(guess_labels, guess_boxes, known_boxes, truth.num_images)
     missed, images, lost = missed_guesses(
-        guess_labels, guess_boxes, known_boxes, truth.num_images, _true_columns(truth), ks, iou_threshold
+        guess_labels,
+        guess_boxes,
+        known_boxes,
+        truth.num_images,
+        _true_columns(truth),
+        ks,
+        iou_threshold,
+        1.0 if inclusive_pixels else 0.0,
     )
     return error_shares(ks, missed, images, None if known_boxes is None else lost, images)
 
@@ -199,9 +210,13 @@ def missed_guesses(
     truth: BoxColumns,
     ks: Sequence[int],
     iou_threshold: float | int,
+    pixel: float = 0.0,
 ) -> tuple[Int64[np.ndarray, " k"], int, int]:
-    """For each k the images without a right guess; the images with truths; those whose known box meets none."""
-    met = _row_ious(boxes[truth.images], truth.corners[:, None]) >= iou_threshold
+    """For each k the images without a right guess; the images with truths; those whose known box meets none.
+
+    ``pixel`` is added to widths and heights.
+    """
+    met = _row_ious(boxes[truth.images], truth.corners[:, None], pixel) >= iou_threshold
     right = np.zeros(labels.shape, bool)
     np.logical_or.at(right, truth.images, met & (labels[truth.images] == truth.labels[:, None]))
     counted = np.zeros(images, bool)
@@ -209,7 +224,7 @@ def missed_guesses(
     missed = [int((counted & ~right[:, :k].any(axis=1)).sum()) for k in ks]
     found = np.zeros(images, bool)
     if known is not None:
-        np.logical_or.at(found, truth.images, _row_ious(known[truth.images], truth.corners) >= iou_threshold)
+        np.logical_or.at(found, truth.images, _row_ious(known[truth.images], truth.corners, pixel) >= iou_threshold)
     return np.array(missed, np.int64), int(counted.sum()), int((counted & ~found).sum())
 
 
@@ -223,10 +238,10 @@ def error_shares(ks: Sequence[int], missed: np.ndarray, images: int, lost: int |
     return {**shares, "images": images}
 
 
-def _row_ious(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
+def _row_ious(boxes1: np.ndarray, boxes2: np.ndarray, pixel: float = 0.0) -> np.ndarray:
     """The IoU of boxes that stand beside each other, 0 where neither has an area, NaN of NaN."""
-    sizes1, sizes2 = (np.maximum(boxes[..., 2:] - boxes[..., :2], 0) for boxes in (boxes1, boxes2))
+    sizes1, sizes2 = (np.maximum(boxes[..., 2:] - boxes[..., :2] + pixel, 0) for boxes in (boxes1, boxes2))
     ends, begins = np.minimum(boxes1[..., 2:], boxes2[..., 2:]), np.maximum(boxes1[..., :2], boxes2[..., :2])
-    shared = np.maximum(ends - begins, 0).prod(axis=-1)
+    shared = np.maximum(ends - begins + pixel, 0).prod(axis=-1)
     union = sizes1.prod(axis=-1) + sizes2.prod(axis=-1) - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union != 0)

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float64, Integer
 from torch import Tensor
-from torchmetrics import Metric
 
 from delineate.checks import require
+from delineate.metrics.batch_objects import batch_columns
 from delineate.metrics.localisation import (
     MAP_IOU_THRESHOLDS,
     MAP_THRESHOLDS,
@@ -22,12 +22,12 @@ from delineate.metrics.localisation import (
     map_hits,
     missed_guesses,
 )
-from delineate.metrics.point_localisation import POINT_TOLERANCE, point_outcomes, without_levels
+from delineate.metrics.pointing import POINT_TOLERANCE, point_outcomes, without_levels
 from delineate.metrics.ranking_metric import RankedOutcomes
-from delineate.metrics.voc_metric import batch_columns
+from delineate.metrics.score_metric import ScoreMetric
 
 
-class LocalisationScores(Metric):
+class LocalisationScores(ScoreMetric):
     """The accuracy of boxes of score maps, as :func:`~delineate.metrics.localisation.max_box_accuracy` defines it.
 
     Counts add up, so the result does not depend on how images are grouped into batches or spread over processes.
@@ -39,10 +39,6 @@ class LocalisationScores(Metric):
         >>> scores.compute()["max_box_accuracy_v2"]
         1.0
     """
-
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
 
     hits: Tensor
     images: Tensor
@@ -74,7 +70,7 @@ class LocalisationScores(Metric):
         return box_accuracies(self.hits.cpu().numpy(), int(self.images))
 
 
-class TopKLocalisation(Metric):
+class TopKLocalisation(ScoreMetric):
     """Errors of the first k guesses, as :func:`~delineate.metrics.localisation.topk_localisation_error` defines them.
 
     Args:
@@ -90,9 +86,7 @@ class TopKLocalisation(Metric):
         {'top1_error': 0.0, 'images': 1}
     """
 
-    is_differentiable = False
     higher_is_better = False
-    full_state_update = False
 
     missed: Tensor
     images: Tensor
@@ -100,7 +94,7 @@ class TopKLocalisation(Metric):
     known: Tensor
 
     def __init__(self, *, ks: Sequence[int] = (1, 5), iou_threshold: float | int = 0.5, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(tuple(ks), iou_threshold, **options)
         check_guess_options(ks, iou_threshold)
         self.ks, self.iou_threshold = tuple(ks), iou_threshold
         self.add_state("missed", torch.zeros(len(self.ks), dtype=torch.int64), dist_reduce_fx="sum")
@@ -136,7 +130,7 @@ class TopKLocalisation(Metric):
 
 
 class PointLocalisation(RankedOutcomes):
-    """Average precision of points, as :func:`~delineate.metrics.point_localisation.point_localisation` defines it.
+    """Average precision of points, as :func:`~delineate.metrics.pointing.point_localisation` defines it.
 
     Args:
         class_names: one name a class, in label order.
@@ -172,7 +166,7 @@ class PointLocalisation(RankedOutcomes):
             image_sizes: (height, width) of each image; that of the maps when left out.
 
         Raises:
-            ArgumentError: as :func:`~delineate.metrics.point_localisation.point_localisation` and :func:`peak_points`.
+            ArgumentError: as :func:`~delineate.metrics.pointing.point_localisation` and :func:`peak_points`.
         """
         classes = len(self.class_names)
         require(maps.shape[1] == classes, "maps", f"have {classes} classes", maps.shape[1])
@@ -184,7 +178,7 @@ class PointLocalisation(RankedOutcomes):
         self.keep(np.tile(np.arange(classes), len(maps)), confidence.ravel(), outcomes, positives)
 
     def compute(self) -> dict[str, Any]:
-        """The figures of :func:`~delineate.metrics.point_localisation.point_localisation`."""
+        """The figures of :func:`~delineate.metrics.pointing.point_localisation`."""
         return without_levels(super().compute())
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from delineate.metrics.panoptic import PanopticCounts, panoptic_counts, panoptic_scores, require_classes
+from delineate.metrics.score_metric import ScoreMetric
 from delineate.structures.panoptic import PanopticMap
 
 
-class PanopticScores(Metric):
+class PanopticScores(ScoreMetric):
     """Panoptic quality over a whole data set, in the manner of torchmetrics.
 
     Counts add up, so the result does not depend on how images are spread over processes.
@@ -36,10 +36,6 @@ class PanopticScores(Metric):
         1.0
     """
 
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-
     iou_sum: Tensor
     tp: Tensor
     fp: Tensor
@@ -47,7 +43,7 @@ class PanopticScores(Metric):
     images: Tensor
 
     def __init__(self, class_names: Sequence[str], things: Sequence[bool], **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(tuple(class_names), tuple(things), **options)
         require_classes(class_names, things)
         self.class_names = tuple(class_names)
         self.things = tuple(bool(thing) for thing in things)

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
-from torchmetrics import Metric
 
 from delineate.checks import require
 from delineate.metrics.ranking import ranked_scores
+from delineate.metrics.score_metric import ScoreMetric
 
 
-class RankedOutcomes(Metric):
+class RankedOutcomes(ScoreMetric):
     """A metric that keeps the score of every detection and what became of it, and ranks them in the end.
 
     What becomes of a detection depends on its own image alone. So true boxes need not be kept, and processes exchange
@@ -23,14 +23,11 @@ class RankedOutcomes(Metric):
 
     Args:
         class_names: one name a class, in label order.
+        configuration: further options that decide what the states mean.
         thresholds: what the columns of outcomes stand for.
         curves: also give precision and recall after each detection.
         options: torchmetrics' own (``sync_on_compute`` ...).
     """
-
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
 
     labels: list[Tensor]
     scores: list[Tensor]
@@ -38,9 +35,14 @@ class RankedOutcomes(Metric):
     positives: Tensor
 
     def __init__(
-        self, class_names: Sequence[str], *, thresholds: Sequence[float | int], curves: bool = False, **options: Any
+        self,
+        class_names: Sequence[str],
+        *configuration: Any,
+        thresholds: Sequence[float | int],
+        curves: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__(**options)
+        super().__init__(tuple(class_names), tuple(thresholds), curves, *configuration, **options)
         self.class_names = tuple(class_names)
         require(len(self.class_names) > 0, "class_names", "name at least one class", "none")
         self.thresholds = tuple(thresholds)

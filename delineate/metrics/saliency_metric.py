@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
-from torchmetrics import Metric
 
 from delineate.checks import require
 from delineate.kernels.threads import run_pieces, thread_count
@@ -19,9 +18,10 @@ from delineate.metrics.saliency import (
     averages_of_sums,
     image_saliency,
 )
+from delineate.metrics.score_metric import ScoreMetric
 
 
-class SaliencyScores(Metric):
+class SaliencyScores(ScoreMetric):
     """Saliency measures over a whole data set, in the manner of torchmetrics; see :func:`saliency_scores`.
 
     The states are sums over images, so the result does not depend on how images are grouped into batches or spread over

@@ -9,18 +9,18 @@ import numpy as np
 import torch
 from jaxtyping import Integer
 from torch import Tensor
-from torchmetrics import Metric
 
 from delineate.checks import require
 from delineate.kernels.confusion import confusion_counts
 from delineate.kernels.threads import run_pieces
 from delineate.metrics.averages import defined_mean, share
 from delineate.metrics.boundary import boundary_f1
+from delineate.metrics.score_metric import ScoreMetric
 from delineate.metrics.semantic import semantic_scores
 from delineate.ops.confusion import host_labels
 
 
-class SemanticScores(Metric):
+class SemanticScores(ScoreMetric):
     """Scores of predicted label maps over a whole data set, in the manner of torchmetrics.
 
     Counts add up, so the result does not depend on how images are grouped into batches or spread over processes.
@@ -39,10 +39,6 @@ class SemanticScores(Metric):
         1.0
     """
 
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-
     confusion: Tensor
     missed: Tensor
     boundary_sum: Tensor
@@ -57,7 +53,7 @@ class SemanticScores(Metric):
         boundary_tolerance: float | int | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
+        super().__init__(tuple(class_names), ignore_index, boundary, boundary_tolerance, **options)
         self.class_names = tuple(class_names)
         self.num_classes = num_classes = len(self.class_names)
         require(num_classes > 0, "class_names", "name at least one class", "none")

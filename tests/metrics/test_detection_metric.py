@@ -186,13 +186,47 @@ def test_images_without_ids_rank_in_the_order_of_updates():
     assert second.compute()["ap"] == pytest.approx(0.5 * 51 / 101)
 
 
+def test_an_image_that_comes_again_is_left_out():
+    """Distributed samplers repeat images so that every process has as many."""
+    predictions, targets = scene(3)
+    once, again = BoxScores(CLASSES), BoxScores(CLASSES)
+    once.update(predictions, targets)
+    again.update(predictions, targets)
+    again.update(predictions[:2], targets[:2])
+    assert same(again.compute(), once.compute())
+    assert again.compute()["images"] == 7
+
+
+def test_forward_gives_a_batch_and_keeps_the_order_of_all():
+    """forward() resets the states between batches, and what counts images must not start anew."""
+    predictions, targets = scene(2)
+    for target in targets:
+        del target["image_id"]
+    whole, forwarded = BoxScores(CLASSES), BoxScores(CLASSES)
+    whole.update(predictions, targets)
+    for prediction, target in zip(predictions, targets, strict=True):
+        alone = BoxScores(CLASSES)
+        alone.update([prediction], [target])
+        assert same(forwarded([prediction], [target]), alone.compute())
+    assert same(forwarded.compute(), whole.compute())
+
+
+@pytest.mark.parametrize("image_id", ["img_a", 1.5, -1, torch.tensor([1, 2])])
+def test_an_image_id_is_a_whole_number(image_id):
+    predictions, targets = scene(0)
+    with pytest.raises(ArgumentError, match=r"targets\[0\]\['image_id'\] must be a whole number of at least 0"):
+        BoxScores(CLASSES).update(predictions[:1], [{**targets[0], "image_id": image_id}])
+    for fine in (7, np.int32(7), torch.tensor(7), torch.tensor([7])):
+        BoxScores(CLASSES).update(predictions[:1], [{**targets[0], "image_id": fine}])
+
+
 def test_what_is_refused():
     predictions, targets = scene(0)
-    with pytest.raises(ArgumentError, match="predictions must be of 2 images; got 1"):
+    with pytest.raises(ArgumentError, match="predictions must be of 2 images, as targets; got 1"):
         BoxScores(CLASSES).update(predictions[:1], targets[:2])
     with pytest.raises(ArgumentError, match=r"predictions\[0\] must have scores"):
         BoxScores(CLASSES).update([{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0)}], targets[:1])
-    with pytest.raises(ArgumentError, match="labels of predictions must be 0 to 0; got 1"):
+    with pytest.raises(ArgumentError, match=r"predictions\[0\]\['labels'\] must be 0 to 0; got \[1"):
         BoxScores(("cell",)).update(predictions, targets)
     with pytest.raises(ArgumentError, match=r"\['boxes'\] must be \(2, 4\) xyxy pixels"):
         BoxScores(CLASSES).update(
@@ -202,6 +236,10 @@ def test_what_is_refused():
         MaskScores(CLASSES).update(predictions, targets)
     with pytest.raises(ArgumentError, match="class_names must name at least one class"):
         BoxScores(())
+    with pytest.raises(ArgumentError, match="class_names must not repeat a name"):
+        BoxScores(("a", "a"))
+    with pytest.raises(ArgumentError, match="max_detections must hold at least one limit"):
+        BoxScores(("a",), max_detections=())
 
 
 def in_one_of_three(rank: int, folder: str) -> None:

@@ -248,7 +248,7 @@ def test_errors_say_what_to_do(monkeypatch):
         ),
         ({**whole, "labels": label + 1}, r"predictions\[0\]\['labels'\] must be 0 to 0; got \[1\]"),
         ({**whole, "scores": torch.zeros(2)}, r"predictions\[0\]\['scores'\] must be \(1,\); got \(2,\)"),
-        ({**whole, "boxes": box / 0}, r"predictions\[0\] must hold finite boxes and scores; got NaN or infinity"),
+        ({**whole, "boxes": box / 0}, r"predictions\[0\] must hold finite boxes; got NaN or infinity"),
     ):
         with pytest.raises(ArgumentError, match=message):
             metric.update([damaged], [whole])

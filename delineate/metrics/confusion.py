@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Int64
 
 from delineate.checks import require
 from delineate.kernels.error_analysis import taken_pairs
@@ -89,11 +89,6 @@ def detection_confusion(
     np.add.at(matrix, (known[truth_of[counted]], predictions.labels[counted]), 1)
     matrix[:, -1] += np.bincount(objects.labels[~silent & (detection_of < 0)], minlength=size)
     return matrix
-
-
-def sides(corners: Float64[np.ndarray, "N 4"]) -> Float64[np.ndarray, "N 4"]:
-    """x, y, width, height of xyxy corners."""
-    return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
 
 
 def require_threshold(iou_threshold: float | int) -> None:

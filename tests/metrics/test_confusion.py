@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from delineate.errors import ArgumentError
 from delineate.metrics import error_analysis
-from delineate.metrics.detection_confusion import detection_confusion
-from delineate.metrics.detection_confusion_metric import DetectionConfusion
+from delineate.metrics.confusion import detection_confusion
+from delineate.metrics.confusion_metric import DetectionConfusion
 from delineate.structures.annotations import Annotations
 from delineate.structures.objects import Objects
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from delineate.errors import ArgumentError
 from delineate.metrics.localisation_metric import PointLocalisation, peak_points
-from delineate.metrics.point_localisation import point_localisation
+from delineate.metrics.pointing import point_localisation
 from delineate.metrics.ranking import average_precision_11_point, average_precision_all_point
 from delineate.structures.annotations import Annotations
 from delineate.structures.objects import Objects

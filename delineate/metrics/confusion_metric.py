@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor
-from torchmetrics import Metric
 
 from delineate.checks import require
-from delineate.metrics.detection_confusion import detection_confusion, require_threshold, sides
-from delineate.metrics.voc_metric import batch_columns
+from delineate.metrics.batch_objects import batch_objects
+from delineate.metrics.confusion import detection_confusion, require_threshold
+from delineate.metrics.score_metric import ScoreMetric
 from delineate.structures.annotations import Annotations
-from delineate.structures.objects import Objects
 
 
-class DetectionConfusion(Metric):
+class DetectionConfusion(ScoreMetric):
     """The confusion matrix of detected boxes over a whole data set, in the manner of torchmetrics.
 
     Counts add up, so the result does not depend on how images are grouped into batches or spread over processes.
@@ -39,9 +37,7 @@ class DetectionConfusion(Metric):
         [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
     """
 
-    is_differentiable = False
     higher_is_better = None
-    full_state_update = False
 
     confusion: Tensor
 
@@ -53,7 +49,7 @@ class DetectionConfusion(Metric):
         score_threshold: float | int = 0.25,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
+        super().__init__(tuple(class_names), iou_threshold, score_threshold, **options)
         self.class_names = tuple(class_names)
         require(len(self.class_names) > 0, "class_names", "name at least one class", "none")
         require_threshold(iou_threshold)
@@ -66,7 +62,8 @@ class DetectionConfusion(Metric):
 
         Args:
             predictions: for each image ``boxes`` (N, 4) xyxy, ``labels`` (N,) and ``scores`` (N,), as in torchvision.
-            targets: for each image ``boxes`` and ``labels``; ``iscrowd`` or ``difficult`` (N,) where there are such.
+            targets: for each image ``boxes`` and ``labels``; ``iscrowd``, ``difficult`` or ``ignored`` (N,) where there
+                are such.
 
         Raises:
             ArgumentError: on lists or columns of different lengths, labels outside the classes, or numbers that are
@@ -74,14 +71,11 @@ class DetectionConfusion(Metric):
         """
         images = len(targets)
         require(len(predictions) == images, "predictions", f"be of {images} images, as targets", len(predictions))
-        found = batch_columns(predictions, "predictions", len(self.class_names))
-        true = batch_columns(targets, "targets", len(self.class_names))
-        flags = (target.get("iscrowd", torch.zeros(len(target["labels"]))) for target in targets)
-        crowd = np.concatenate([np.zeros(0, bool), *(flag.cpu().numpy().astype(bool) for flag in flags)])
-        objects = Objects.of(true.images, true.labels, sides(true.corners), crowd=crowd, ignored=true.difficult)
+        found = batch_objects(predictions, "predictions", len(self.class_names))
+        true = batch_objects(targets, "targets", len(self.class_names))
         counts = detection_confusion(
-            Annotations.of(range(images), self.class_names, objects),
-            Objects.of(found.images, found.labels, sides(found.corners), scores=found.scores),
+            Annotations.of(range(images), self.class_names, true),
+            found,
             iou_threshold=self.iou_threshold,
             score_threshold=self.score_threshold,
         )
