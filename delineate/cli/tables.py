@@ -22,29 +22,36 @@ def print_table(
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = UNBROKEN
-    table = Table(
-        title=title or None,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        show_footer=bool(total),
-        padding=(0, 2 if console.width >= COMFORTABLE else 0, 0, 0),
-    )
-    for place, column in enumerate(columns):
-        number = any(isinstance(row[place], int | float) for row in rows)
-        cells = [cell(row[place]) for row in rows]
-        table.add_column(
-            column,
-            footer=cell(total[place]) if total else "",
-            justify="right" if number else "left",
-            overflow="fold",
-            # names in the first column and numbers stay whole; columns of words give way
-            min_width=max(map(len, [*cells, *column.split()]), default=0) if number or (rows and place == 0) else None,
+
+    def drawn(narrow: bool) -> Table:
+        table = Table(
+            title=title or None,
+            title_justify="left",
+            title_style="bold",
+            box=box.SIMPLE_HEAD,
+            show_edge=False,
+            show_footer=bool(total),
+            padding=(0, 2 if console.width >= COMFORTABLE else 0, 0, 0),
         )
-    for row in rows:
-        table.add_row(*(cell(value) for value in row))
-    narrowest = console.measure(table, options=console.options.update(max_width=UNBROKEN)).minimum
+        for place, column in enumerate(columns):
+            number = any(isinstance(row[place], int | float) for row in rows)
+            whole = number or (bool(rows) and place == 0)  # names and numbers stay whole; columns of words give way
+            table.add_column(
+                column.replace(" ", "\n") if narrow and whole else column,
+                footer=cell(total[place]) if total else "",
+                justify="right" if number else "left",
+                overflow="fold",
+                no_wrap=whole,
+            )
+        for row in rows:
+            table.add_row(*(cell(value) for value in row))
+        return table
+
+    unbroken = console.options.update(max_width=UNBROKEN)
+    table = drawn(narrow=False)
+    if console.measure(table, options=unbroken).maximum > console.width:
+        table = drawn(narrow=True)
+    narrowest = console.measure(table, options=unbroken).minimum
     console.width = max(console.width, narrowest)
     if console.is_terminal:
         console.print(table)

@@ -32,3 +32,14 @@ def test_names_and_numbers_stay_whole_where_there_is_little_room(capsys, monkeyp
 def test_a_total_stands_below(capsys):
     print_table(["class", "IoU"], [["sky", 0.25]], total=["mean", 0.25])
     assert capsys.readouterr().out.splitlines()[-1].split() == ["mean", "0.2500"]
+
+
+def test_no_number_is_cut_on_a_narrow_screen(capsys, monkeypatch):
+    columns = ("class", "AP small", "AP medium", "AR 100", "best F1", "at score", "truths", "detections")
+    for width in (30, 40, 55, 60, 80, 120):
+        monkeypatch.setenv("COLUMNS", str(width))
+        print_table(columns, [("platelets", 0.25, 0.4227, float("nan"), 0.7919, 0.341, 83, 351)])
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[-1].split() == ["platelets", "0.2500", "0.4227", "n/a", "0.7919", "0.3410", "83", "351"]
+        heading = " ".join(" ".join(lines[:-2]).split())
+        assert all(word in heading for column in columns for word in column.split())
