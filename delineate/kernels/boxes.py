@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numba import njit
 
+from delineate.kernels.arrays import frozen
 from delineate.kernels.grouping import work_pieces
 from delineate.kernels.threads import run_pieces, thread_count
 
@@ -117,8 +118,8 @@ def box_ious(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
     Returns:
         (N, M) float64; 0 where neither box has an area.
     """
-    boxes1, boxes2 = _frozen(boxes1, np.float64), np.asarray(boxes2, np.float64)
-    columns2 = _frozen(boxes2.T, np.float64)  # side by side, so that the loop over them uses vector instructions
+    boxes1, boxes2 = frozen(boxes1, np.float64), np.asarray(boxes2, np.float64)
+    columns2 = frozen(boxes2.T, np.float64)  # side by side, so that the loop over them uses vector instructions
     out = np.empty((len(boxes1), len(boxes2)))
     run_pieces(lambda rows: _ious(boxes1[rows], columns2, out[rows]), _row_pieces(*out.shape))
     return out
@@ -146,7 +147,7 @@ def complete_box_ious(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
 
 
 def _penalised(boxes1: np.ndarray, boxes2: np.ndarray, kind: int) -> np.ndarray:
-    boxes1, boxes2 = _frozen(boxes1, np.float64), _frozen(boxes2, np.float64)
+    boxes1, boxes2 = frozen(boxes1, np.float64), frozen(boxes2, np.float64)
     out = box_ious(boxes1, boxes2)
     run_pieces(lambda rows: _subtract_penalties(boxes1[rows], boxes2, kind, out[rows]), _row_pieces(*out.shape))
     return out
@@ -177,10 +178,10 @@ def group_box_ious(
     Returns:
         float64 of ``iou_starts[-1]`` elements; each block (detections, truths) row by row.
     """
-    detections, truths = _frozen(detection_boxes, np.float64), _frozen(truth_boxes, np.float64)
-    crowd = _frozen(truth_crowd, np.bool_)
-    orders = [_frozen(order, np.int64) for order in (detection_order, truth_order)]
-    starts = [_frozen(start, np.int64) for start in (detection_starts, truth_starts, iou_starts)]
+    detections, truths = frozen(detection_boxes, np.float64), frozen(truth_boxes, np.float64)
+    crowd = frozen(truth_crowd, np.bool_)
+    orders = [frozen(order, np.int64) for order in (detection_order, truth_order)]
+    starts = [frozen(start, np.int64) for start in (detection_starts, truth_starts, iou_starts)]
     out = np.empty(int(iou_starts[-1]))
 
     def fill(groups: tuple[int, int]) -> None:
@@ -196,10 +197,3 @@ def _row_pieces(rows: int, columns: int) -> list[slice]:
     threads = thread_count() if rows * columns >= 2 * _SMALL else 1
     step = max(1, -(-rows // threads))
     return [slice(start, start + step) for start in range(0, rows, step)]
-
-
-def _frozen(array: np.ndarray, dtype: type) -> np.ndarray:
-    """Read-only and contiguous: numba compiles once more for each mixture of layouts and of writable arguments."""
-    view: np.ndarray = np.ascontiguousarray(array, dtype).view()
-    view.flags.writeable = False
-    return view

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from delineate.kernels.arrays import frozen
+
 
 @njit(nogil=True, cache=True)
 def _root(parents, pixel):
@@ -100,7 +102,7 @@ def component_boxes(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         of each component's first pixel, row by row.
     """
     none = np.zeros(1)
-    return _grow(_frozen(mask != 0, np.int64), 1, _frozen(np.zeros((0, 4)), np.float64), none, none.copy())
+    return _grow(frozen(mask != 0, np.int64), 1, frozen(np.zeros((0, 4)), np.float64), none, none.copy())
 
 
 def largest_component_box(mask: np.ndarray) -> np.ndarray | None:
@@ -125,12 +127,5 @@ def threshold_box_ious(
     """
     levels = np.searchsorted(thresholds, score_map.reshape(-1), side="right").reshape(score_map.shape)
     largest, best = np.zeros(len(thresholds)), np.zeros(len(thresholds))
-    _grow(_frozen(levels, np.int64), len(thresholds), _frozen(truths, np.float64), largest, best)
+    _grow(frozen(levels, np.int64), len(thresholds), frozen(truths, np.float64), largest, best)
     return largest, best
-
-
-def _frozen(array: np.ndarray, dtype: type) -> np.ndarray:
-    """Read-only and contiguous: numba compiles once more for each mixture of layouts and of writable arguments."""
-    view: np.ndarray = np.ascontiguousarray(array, dtype).view()
-    view.flags.writeable = False
-    return view

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from delineate.kernels.arrays import frozen
 from delineate.kernels.threads import run_pieces, thread_count
 
 _ROWS = np.uint64(8)  # the target byte is the row: shifted by 8 bits
@@ -80,8 +81,8 @@ def confusion_counts(
         counts = np.zeros((num_classes, num_classes), np.int64)
         missed = np.zeros(num_classes, np.int64)
         _count_pairs(
-            _frozen(target.astype(np.int64)),
-            _frozen(prediction.astype(np.int64)),
+            frozen(target, np.int64),
+            frozen(prediction, np.int64),
             num_classes,
             np.int64(ignore_index),
             counts,
@@ -111,10 +112,10 @@ def _histogram(target: np.ndarray, prediction: np.ndarray, rows: int) -> np.ndar
     histograms = np.zeros(4 * int(_STRIDE), np.int64)  # 2 MiB of address space, of which only the cells in use are real
     whole = target.size // 8 * 8
     _count_words(
-        _frozen(target[:whole].view(np.uint64)),
-        _frozen(prediction[:whole].view(np.uint64)),
-        _frozen(target),
-        _frozen(prediction),
+        frozen(target[:whole].view(np.uint64)),
+        frozen(prediction[:whole].view(np.uint64)),
+        frozen(target),
+        frozen(prediction),
         histograms,
     )
     return histograms.reshape(4, -1)[:, : rows * 256].sum(axis=0).reshape(rows, 256)
@@ -124,14 +125,7 @@ def _as_bytes(labels: np.ndarray, num_classes: int) -> np.ndarray:
     """Contiguous bytes on a word boundary; labels of a wider type that lie outside the classes become 255."""
     if labels.dtype != np.uint8:
         out = np.empty(labels.size, np.uint8)
-        _narrow(_frozen(np.ascontiguousarray(labels)), num_classes, out)
+        _narrow(frozen(labels), num_classes, out)
         return out
     labels = np.ascontiguousarray(labels)
     return labels if labels.ctypes.data % 8 == 0 else labels.copy()
-
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    """A read-only view: numba compiles once more for each mixture of writable and read-only arguments."""
-    view = array.view()
-    view.flags.writeable = False
-    return view

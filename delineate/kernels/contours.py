@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from delineate.kernels.arrays import frozen
 from delineate.kernels.rle import _most_crossings, _polygon, _sorted, _to_text
-from delineate.kernels.rle_masks import _LONGEST, _U1, _U2, _as, _check, _grown, _read, written
+from delineate.kernels.rle_masks import _LONGEST, _U1, _U2, _check, _grown, _read, written
 
 
 @njit(nogil=True, cache=True)
@@ -323,7 +324,7 @@ def outlines(ends: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.
         ``(P, 2)`` float64 corners x, y of all outlines, none between two others on one line; and where each outline
         begins, and where the last ends.
     """
-    ends = _as(ends, np.int64)
+    ends = frozen(ends, np.int64)
     runs, starts = len(ends), np.empty(width + 1, np.int64)
     most = runs // 2 + width
     tops, bottoms = np.empty(most, np.int64), np.empty(most, np.int64)
@@ -344,8 +345,8 @@ def texts_of_polygons(
         mask_starts: ``(N + 1,)`` int64, where the polygons of each mask begin, and where the last end.
         sizes: ``(N, 2)`` int32 height and width.
     """
-    coordinates, sizes = _as(coordinates, np.float64), _as(sizes, np.int32)
-    polygon_starts, mask_starts = _as(polygon_starts, np.int64), _as(mask_starts, np.int64)
+    coordinates, sizes = frozen(coordinates, np.float64), frozen(sizes, np.int32)
+    polygon_starts, mask_starts = frozen(polygon_starts, np.int64), frozen(mask_starts, np.int64)
 
     def draw(i: int, j: int, lengths: np.ndarray) -> np.ndarray:
         return _draw(coordinates, polygon_starts, mask_starts, sizes, i, j, lengths)
@@ -364,6 +365,6 @@ def boundary_texts(
         sizes: ``(N, 2)`` int32 height and width.
         distances: ``(N,)`` int64, half the width of the square, at least 1; ``2 d + 1`` is the width.
     """
-    text, offsets = _as(text, np.uint8), _as(offsets, np.int64)
-    sizes, distances = _as(sizes, np.int32), _as(distances, np.int64)
+    text, offsets = frozen(text, np.uint8), frozen(offsets, np.int64)
+    sizes, distances = frozen(sizes, np.int32), frozen(distances, np.int64)
     return written(lambda i, j, lengths: _bands(text, offsets, sizes, distances, i, j, lengths), np.diff(offsets))

@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from delineate.kernels.arrays import frozen
+
 _NOWHERE = np.int32(-(1 << 30))  # the row of a mask pixel in a column without one: further off than any real row
 
 
@@ -120,8 +122,8 @@ def nearest_pixels(mask: np.ndarray, wanted: np.ndarray | None = None) -> tuple[
     mask = np.ascontiguousarray(mask, np.bool_)
     wanted = np.ones(len(mask), np.bool_) if wanted is None else wanted
     rows, columns = np.empty(mask.shape, np.int32), np.empty(mask.shape, np.int32)
-    _sweep_columns(_frozen(mask.view(np.uint8)), rows)
-    _sweep_rows(_frozen(rows), _frozen(wanted), columns)
+    _sweep_columns(frozen(mask.view(np.uint8)), rows)
+    _sweep_rows(frozen(rows), frozen(wanted), columns)
     return rows, columns
 
 
@@ -147,12 +149,5 @@ def distance_transform(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.full(mask.shape, np.inf), np.full((2, *mask.shape), -1, np.int32)
     distances, nearest = np.empty(mask.shape), np.empty((2, *mask.shape), np.int32)
     rows, columns = nearest_pixels(mask)
-    _measure(_frozen(rows), _frozen(columns), distances, nearest)
+    _measure(frozen(rows), frozen(columns), distances, nearest)
     return distances, nearest
-
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    """A read-only view: numba compiles once more for each mixture of writable and read-only arguments."""
-    view = array.view()
-    view.flags.writeable = False
-    return view

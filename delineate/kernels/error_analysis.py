@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from delineate.kernels.arrays import frozen
 from delineate.kernels.grouping import work_pieces
 from delineate.kernels.matching import FALSE, IGNORED
 from delineate.kernels.threads import run_pieces, thread_count
@@ -111,10 +112,10 @@ def explain_false_positives(
     """
     kinds = np.array(states, np.uint8)
     targets, repairs = np.full(len(kinds), -1, np.int64), np.full(len(truth_labels), -1, np.int64)
-    starts = [_frozen(column, np.int64) for column in (iou_starts, detection_starts, truth_starts)]
-    labels = [_frozen(column, np.int64) for column in (detection_labels, truth_labels)]
-    silent, taken = _frozen(truth_silent, np.bool_), _frozen(truth_taken, np.bool_)
-    overlaps = _frozen(ious, np.float64)
+    starts = [frozen(column, np.int64) for column in (iou_starts, detection_starts, truth_starts)]
+    labels = [frozen(column, np.int64) for column in (detection_labels, truth_labels)]
+    silent, taken = frozen(truth_silent, np.bool_), frozen(truth_taken, np.bool_)
+    overlaps = frozen(ious, np.float64)
 
     def explain(images: tuple[int, int]) -> None:
         _explain(
@@ -154,12 +155,5 @@ def taken_pairs(
         truth; -1 for none.
     """
     detection_pairs, truth_pairs = np.full(num_detections, -1, np.int64), np.full(num_truths, -1, np.int64)
-    _take(_frozen(detections, np.int64), _frozen(truths, np.int64), detection_pairs, truth_pairs)
+    _take(frozen(detections, np.int64), frozen(truths, np.int64), detection_pairs, truth_pairs)
     return detection_pairs, truth_pairs
-
-
-def _frozen(array: np.ndarray, dtype: type) -> np.ndarray:
-    """Read-only and contiguous: numba compiles once more for each mixture of layouts and of writable arguments."""
-    view: np.ndarray = np.ascontiguousarray(array, dtype).view()
-    view.flags.writeable = False
-    return view

@@ -28,47 +28,51 @@ def _match(
     states,
     matched,
 ):
+    areas, steps = area_ranges.shape[0], thresholds.size
+    lowest = thresholds.min()
     longest = 0
     for g in range(groups[0], groups[1]):
         longest = max(longest, truth_starts[g + 1] - truth_starts[g])
-    order = np.empty(longest, np.int64)
-    taken = np.empty(longest, np.bool_)
+    silent = np.empty((longest, areas), np.bool_)
+    taken = np.empty((longest, areas, steps), np.bool_)
+    near, overlaps = np.empty(longest, np.int64), np.empty(longest)  # the truths that one detection may take at all
     for g in range(groups[0], groups[1]):
         first, truths = truth_starts[g], truth_starts[g + 1] - truth_starts[g]
-        for a in range(area_ranges.shape[0]):
-            low, high = area_ranges[a, 0], area_ranges[a, 1]
-            counted = 0  # truths that count stand before those that do not
-            for i in range(first, first + truths):
-                if not (truth_ignored[i] or truth_areas[i] < low or truth_areas[i] > high):
-                    order[counted] = i
-                    counted += 1
-            place = counted
-            for i in range(first, first + truths):
-                if truth_ignored[i] or truth_areas[i] < low or truth_areas[i] > high:
-                    order[place] = i
-                    place += 1
-            for t in range(thresholds.size):
-                taken[:truths] = False
-                row = iou_starts[g] - first
-                for d in range(detection_starts[g], detection_starts[g + 1]):
-                    best, found = thresholds[t], -1
-                    for k in range(truths):
-                        i = order[k]
-                        if taken[k] and not truth_crowd[i]:
+        taken[:truths] = False
+        for i in range(truths):
+            area = truth_areas[first + i]
+            for a in range(areas):
+                outside = area < area_ranges[a, 0] or area > area_ranges[a, 1]
+                silent[i, a] = truth_ignored[first + i] or outside
+        row = iou_starts[g]
+        for d in range(detection_starts[g], detection_starts[g + 1]):
+            count = 0
+            for i in range(truths):
+                if ious[row + i] >= lowest:
+                    near[count], overlaps[count] = i, ious[row + i]
+                    count += 1
+            row += truths
+            for a in range(areas):
+                outside = detection_areas[d] < area_ranges[a, 0] or detection_areas[d] > area_ranges[a, 1]
+                for t in range(steps):
+                    counted, spare = -1, -1  # the best of those that count and of those that do not
+                    most, most_spare = thresholds[t], thresholds[t]
+                    for k in range(count):
+                        i = near[k]
+                        if taken[i, a, t]:
                             continue
-                        if found >= 0 and found < counted <= k:
-                            break  # one that counts is found: those that do not are not asked
-                        if ious[row + i] >= best:
-                            best, found = ious[row + i], k
-                    row += truths
-                    state = FALSE
+                        if silent[i, a]:
+                            if overlaps[k] >= most_spare:
+                                most_spare, spare = overlaps[k], i
+                        elif overlaps[k] >= most:
+                            most, counted = overlaps[k], i
+                    found = spare if counted < 0 else counted
+                    state = IGNORED if outside else FALSE
                     if found >= 0:
-                        taken[found] = True
-                        state = TRUE if found < counted else IGNORED
+                        taken[found, a, t] = not truth_crowd[first + found]
+                        state = IGNORED if counted < 0 else TRUE
                         if a == 0:
-                            matched[t, d] = order[found]
-                    elif detection_areas[d] < low or detection_areas[d] > high:
-                        state = IGNORED
+                            matched[t, d] = first + found
                     states[a, t, d] = state
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from delineate.kernels.arrays import frozen
+
 _SLOTS = 1 << 13  # 128 KiB, which stays in the cache; an image has some hundred pairs
 _LAST, _ONE = np.uint64(_SLOTS - 1), np.uint64(1)
 _SHIFT = np.uint64(64 - 13)  # the product's highest bits are its best mixed
@@ -119,7 +121,7 @@ def segment_boxes(ids: np.ndarray, segment_ids: np.ndarray) -> np.ndarray:
     order = np.argsort(segment_ids)
     boxes = np.zeros((len(order), 4), np.int64)
     boxes[:, :2] = ids.shape[1], ids.shape[0]
-    _stretch_boxes(_frozen(np.ascontiguousarray(ids)), _frozen(segment_ids[order].astype(np.int64)), boxes)
+    _stretch_boxes(frozen(ids), frozen(segment_ids[order], np.int64), boxes)
     boxes[boxes[:, 2] == 0] = 0
     placed = np.empty_like(boxes)
     placed[order] = boxes
@@ -127,11 +129,4 @@ def segment_boxes(ids: np.ndarray, segment_ids: np.ndarray) -> np.ndarray:
 
 
 def _flat(ids: np.ndarray) -> np.ndarray:
-    return _frozen(np.ascontiguousarray(ids).reshape(-1).view(np.uint32))
-
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    """A read-only view: numba compiles once more for each mixture of writable and read-only arguments."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
+    return frozen(np.ascontiguousarray(ids).reshape(-1).view(np.uint32))

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from delineate.kernels.arrays import frozen
 from delineate.kernels.grouping import work_pieces
 from delineate.kernels.rle import _to_text
 from delineate.kernels.threads import run_pieces, thread_count
@@ -249,7 +250,7 @@ def measures(text: np.ndarray, offsets: np.ndarray, sizes: np.ndarray) -> tuple[
         The first mask that is damaged or does not sum to its size, -1 where none is; ``(N,)`` int64 areas; ``(N, 4)``
         float64 boxes x, y, width, height, zeros for an empty mask. The arrays are complete only where the first is -1.
     """
-    text, offsets, sizes = _as(text, np.uint8), _as(offsets, np.int64), _as(sizes, np.int32)
+    text, offsets, sizes = frozen(text, np.uint8), frozen(offsets, np.int64), frozen(sizes, np.int32)
     areas, boxes = np.empty(len(sizes), np.int64), np.empty((len(sizes), 4))
     found = run_shares(lambda i, j: _measure(text, offsets, sizes, i, j, areas, boxes), np.diff(offsets))
     return min((i for i in found if i >= 0), default=-1), areas, boxes
@@ -257,9 +258,9 @@ def measures(text: np.ndarray, offsets: np.ndarray, sizes: np.ndarray) -> tuple[
 
 def selected_text(text: np.ndarray, offsets: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The texts of the masks ``indices`` (at least 0) back to back, and their offsets."""
-    text, offsets, indices = _as(text, np.uint8), _as(offsets, np.int64), _as(indices, np.int64)
+    text, offsets, indices = frozen(text, np.uint8), frozen(offsets, np.int64), frozen(indices, np.int64)
     lengths = np.diff(offsets)[indices]
-    out_offsets = _as(_starts(lengths), np.int64)
+    out_offsets = frozen(_starts(lengths), np.int64)
     out = np.empty(out_offsets[-1], np.uint8)
     run_shares(lambda i, j: _gather(text, offsets, indices, i, j, out_offsets, out), lengths)
     return out, out_offsets
@@ -272,7 +273,7 @@ def texts_of_counts(counts: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray,
         counts: int64, the run lengths of all masks, from 0 to below 2**31.
         starts: ``(N + 1,)`` int64, where the runs of each mask begin, and where the last end.
     """
-    counts, starts = _as(counts, np.int64), _as(starts, np.int64)
+    counts, starts = frozen(counts, np.int64), frozen(starts, np.int64)
     return written(lambda i, j, lengths: _write(counts, starts, i, j, lengths), np.diff(starts))
 
 
@@ -295,7 +296,7 @@ def grouped_ious(
         float64; the block of a group is its detections x its truths, row by row.
     """
     detections, truths = _grouped(detections), _grouped(truths)
-    crowd, iou_starts = _as(crowd, np.bool_), _as(iou_starts, np.int64)
+    crowd, iou_starts = frozen(crowd, np.bool_), frozen(iou_starts, np.int64)
     ious = np.zeros(int(iou_starts[-1]))
     numbers = np.diff(truths.starts)
     size = np.diff(_starts(np.diff(detections.offsets)[detections.order])[detections.starts])
@@ -326,7 +327,7 @@ def written(function: Callable[[int, int, np.ndarray], np.ndarray], work: np.nda
 
 def _grouped(masks: GroupedMasks) -> GroupedMasks:
     dtypes = (np.uint8, np.int64, np.int32, np.int64, np.float64, np.int64, np.int64)
-    return GroupedMasks(*(_as(array, dtype) for array, dtype in zip(masks, dtypes, strict=True)))
+    return GroupedMasks(*(frozen(array, dtype) for array, dtype in zip(masks, dtypes, strict=True)))
 
 
 def _starts(lengths: np.ndarray) -> np.ndarray:
@@ -334,10 +335,3 @@ def _starts(lengths: np.ndarray) -> np.ndarray:
     starts = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=starts[1:])
     return starts
-
-
-def _as(array: np.ndarray, dtype: Any) -> np.ndarray:
-    """A read-only view in one layout: numba compiles once more for each mixture of types."""
-    view = np.ascontiguousarray(array, dtype).view()
-    view.flags.writeable = False
-    return view

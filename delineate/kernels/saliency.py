@@ -15,6 +15,7 @@ from functools import cache
 import numpy as np
 from numba import njit
 
+from delineate.kernels.arrays import frozen
 from delineate.kernels.distance_transform import nearest_pixels
 
 _LEVELS = 256
@@ -227,7 +228,7 @@ def unit_range(prediction: np.ndarray) -> np.ndarray:
         if low != high:
             table = (table - low) / (high - low)
         values = np.empty(prediction.shape)
-        _look_up(_frozen(np.ascontiguousarray(prediction)), _frozen(table), values)
+        _look_up(frozen(prediction), frozen(table), values)
         return values
     values = prediction.astype(np.float64, order="C")
     low, high = values.min(), values.max()
@@ -250,7 +251,7 @@ def passing_counts(values: np.ndarray, mask: np.ndarray, threshold: float) -> np
         254, ... 0; and at last the pixels whose value is at least ``threshold``.
     """
     histograms, above = np.zeros((_COPIES, 2 * _LEVELS + 16), np.int64), np.zeros(2, np.int64)
-    _count(_frozen(values), _mask_bytes(mask), threshold, histograms, above)
+    _count(frozen(values), _mask_bytes(mask), threshold, histograms, above)
     levels = histograms.sum(axis=0)[: 2 * _LEVELS].reshape(2, _LEVELS)
     return np.concatenate([levels[:, ::-1].cumsum(axis=1), above[:, None]], axis=1)
 
@@ -268,7 +269,7 @@ def quadrant_moments(values: np.ndarray, mask: np.ndarray, corner: tuple[int, in
         and the sum of their squared differences from it, which is exactly 0 where they are all alike.
     """
     moments = np.zeros((2, 2, 2, 3))
-    _moments(_frozen(values), _mask_bytes(mask), corner[0], corner[1], moments)
+    _moments(frozen(values), _mask_bytes(mask), corner[0], corner[1], moments)
     return moments
 
 
@@ -294,20 +295,20 @@ def weighted_errors(values: np.ndarray, mask: np.ndarray) -> tuple[float, float]
     row_counts, column_counts = line_counts(mask)
     (top, bottom), (left, right) = (_span(counts) for counts in (row_counts, column_counts))
     wanted = np.zeros(len(values), np.bool_)
-    _not_zero(_frozen(values), wanted)
+    _not_zero(frozen(values), wanted)
     wanted[max(top - _REACH, 0) : bottom + _REACH] = True
     rows, columns = nearest_pixels(mask, wanted)
     offsets = np.arange(-_REACH, _REACH + 1)
     taps = np.exp(-(offsets**2) / (2 * _SPREAD**2))
     box = top, bottom, left, right
     return _weigh(
-        _frozen(values),
+        frozen(values),
         _mask_bytes(mask),
-        _frozen(rows),
-        _frozen(columns),
-        _frozen(wanted),
+        frozen(rows),
+        frozen(columns),
+        frozen(wanted),
         box,
-        _frozen(taps / taps.sum()),
+        frozen(taps / taps.sum()),
         _decay(),
     )
 
@@ -315,7 +316,7 @@ def weighted_errors(values: np.ndarray, mask: np.ndarray) -> tuple[float, float]
 @cache
 def _decay() -> np.ndarray:
     """``0.5 ** (distance / 5)`` for every squared distance in whole numbers."""
-    return _frozen(np.exp(np.log(0.5) / _HALVING * np.sqrt(np.arange(_FLAT + 1))))
+    return frozen(np.exp(np.log(0.5) / _HALVING * np.sqrt(np.arange(_FLAT + 1))))
 
 
 def _span(counts: np.ndarray) -> tuple[int, int]:
@@ -325,11 +326,4 @@ def _span(counts: np.ndarray) -> tuple[int, int]:
 
 
 def _mask_bytes(mask: np.ndarray) -> np.ndarray:
-    return _frozen(np.ascontiguousarray(mask, np.bool_).view(np.uint8))
-
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    """A read-only view: numba compiles once more for each mixture of writable and read-only arguments."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
+    return frozen(np.ascontiguousarray(mask, np.bool_).view(np.uint8))

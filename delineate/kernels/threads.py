@@ -12,7 +12,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from numba.core import event
@@ -52,12 +52,16 @@ def run_pieces(function: Callable[[Piece], Result], pieces: Sequence[Piece]) -> 
 
     Safe from any number of threads at once, and from within a piece: a caller never waits for a thread that has not
     started, it does the work itself. More pieces than threads even out pieces of different work.
+
+    After an error nobody starts another piece. Pieces start in order, and those that have started are waited for, so
+    that the error raised is always that of the first piece that fails, as in one thread.
     """
     threads = min(len(pieces), thread_count())
     if threads < 2:
         return [function(piece) for piece in pieces]
     results: list[Result] = [None] * len(pieces)  # type: ignore[list-item]
     waiting = deque(enumerate(pieces))
+    errors: dict[int, BaseException] = {}
 
     def take() -> None:
         while True:
@@ -65,17 +69,37 @@ def run_pieces(function: Callable[[Piece], Result], pieces: Sequence[Piece]) -> 
                 place, piece = waiting.popleft()
             except IndexError:  # another thread took the last one
                 return
-            results[place] = function(piece)
+            try:
+                results[place] = function(piece)
+            except BaseException as error:
+                waiting.clear()  # nobody starts another piece
+                errors[place] = error
 
-    started = [_shared_pool().submit(take) for _ in range(threads - 1)]
+    def accept(invitation: Future[None]) -> None:
+        if invitation.set_running_or_notify_cancel():
+            try:
+                take()
+            finally:
+                invitation.set_result(None)
+
+    invitations: list[Future[None]] = [Future() for _ in range(threads - 1)]
+    try:
+        for invitation in invitations:
+            _shared_pool().submit(accept, invitation)
+    except RuntimeError:  # the interpreter is ending, or may start no more threads: the caller works without them
+        pass
     try:
         take()
     finally:
-        waiting.clear()  # after an error nobody starts another piece
-        errors = [other.exception() for other in started if not other.cancel()]
-    for error in errors:
-        if error is not None:
-            raise error
+        waiting.clear()
+        for invitation in invitations:
+            if not invitation.cancel():
+                invitation.result()
+    try:
+        if errors:
+            raise errors[min(errors)]
+    finally:
+        errors.clear()  # an error holds this frame: kept in it, the two would keep the arrays alive
     return results
 
 

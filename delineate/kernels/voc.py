@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from delineate.kernels.arrays import frozen
 from delineate.kernels.matching import FALSE, IGNORED, TRUE
 
 
@@ -79,23 +80,16 @@ def match_voc(
     """
     outcomes = np.empty((len(detections), len(thresholds)), np.uint8)
     _match(
-        _frozen(detections, np.float64),
-        _frozen(truths, np.float64),
-        _frozen(difficult, np.bool_),
-        _frozen(detection_order, np.int64),
-        _frozen(detection_starts, np.int64),
-        _frozen(truth_order, np.int64),
-        _frozen(truth_starts, np.int64),
-        _frozen(thresholds, np.float64),
+        frozen(detections, np.float64),
+        frozen(truths, np.float64),
+        frozen(difficult, np.bool_),
+        frozen(detection_order, np.int64),
+        frozen(detection_starts, np.int64),
+        frozen(truth_order, np.int64),
+        frozen(truth_starts, np.int64),
+        frozen(thresholds, np.float64),
         float(edge),
         np.zeros((len(truths), len(thresholds)), np.bool_),
         outcomes,
     )
     return outcomes
-
-
-def _frozen(array: np.ndarray, dtype: type) -> np.ndarray:
-    """Read-only and contiguous: numba compiles once more for each mixture of layouts and of writable arguments."""
-    view: np.ndarray = np.ascontiguousarray(array, dtype).view()
-    view.flags.writeable = False
-    return view

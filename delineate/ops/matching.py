@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,7 @@ from jaxtyping import Float64, Int64, UInt8
 
 from delineate.checks import require
 from delineate.kernels.boxes import group_box_ious
-from delineate.kernels.grouping import grouped_order, merged_groups
+from delineate.kernels.grouping import grouped_order, merged_groups, work_pieces
 from delineate.kernels.keypoints import group_similarities
 from delineate.kernels.matching import match_groups
 from delineate.structures.annotations import Annotations
@@ -24,6 +24,7 @@ COCO_SIGMAS = tuple(
     sigma / 10
     for sigma in (0.26, 0.25, 0.25, 0.35, 0.35, 0.79, 0.79, 0.72, 0.72, 0.62, 0.62, 1.07, 1.07, 0.87, 0.87, 0.89, 0.89)
 )
+_MOST_PAIRS = 1 << 24  # overlaps held at once: 128 MiB
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +119,12 @@ def box_overlaps(predictions: Objects, truths: Objects, groups: Groups) -> Float
 
 
 def mask_overlaps(predictions: Objects, truths: Objects, groups: Groups) -> Float64[np.ndarray, " P"]:
-    """The IoU of masks; of a crowd, the share of the detection that lies on it."""
-    found, true = _masks(predictions, truths)
+    """The IoU of masks; of a crowd, the share of the detection that lies on it.
+
+    Raises:
+        ArgumentError: when one of the two has no masks, or masks that are to be compared have different sizes.
+    """
+    found, true = _masks(predictions, truths, groups)
     return _group_ious(found, groups.detections, true, truths.crowd, groups)
 
 
@@ -137,8 +142,11 @@ def boundary_overlaps(
         truths: with masks.
         groups: which to compare.
         ratio: how far inside a mask its boundary reaches, as a share of the image's diagonal.
+
+    Raises:
+        ArgumentError: as :func:`mask_overlaps`.
     """
-    found, true = _masks(predictions, truths)
+    found, true = _masks(predictions, truths, groups)
     whole = _group_ious(found, groups.detections, true, truths.crowd, groups)
     meets_truth = np.repeat(np.diff(groups.truth_starts) > 0, np.diff(groups.detection_starts))
     compared = np.unique(groups.detections[meets_truth])
@@ -208,7 +216,7 @@ def match_objects(
     Args:
         truth: images, classes and true objects.
         predictions: with scores.
-        overlaps: how two objects are compared.
+        overlaps: how two objects are compared; asked for some groups at a time where there are very many pairs.
         iou_thresholds: least overlaps, from 0 to 1.
         area_ranges: least and largest area in pixels, both inside, by name; COCO's four when None.
         max_detections: how many of each image and class are looked at.
@@ -237,22 +245,28 @@ def match_objects(
     )
     require(max_detections > 0, "max_detections", "be at least 1", max_detections)
     groups = grouped(truth, predictions, max_detections=max_detections)
-    rows, objects = groups.truths, truth.objects
+    objects = truth.objects
     silent = objects.crowd | objects.ignored
     limits = np.asarray(list(ranges.values()), np.float64).reshape(-1, 2)
-    states, places = match_groups(
-        overlaps(predictions, objects, groups),
-        groups.block_starts,
-        groups.detection_starts,
-        groups.truth_starts,
-        predictions.areas[groups.detections],
-        objects.areas[rows],
-        silent[rows],
-        objects.crowd[rows],
-        thresholds,
-        limits,
-    )
-    places[places >= 0] = rows[places[places >= 0]]
+    parts = []
+    for block in _blocks(groups):
+        rows = block.truths
+        states, places = match_groups(
+            overlaps(predictions, objects, block),
+            block.block_starts,
+            block.detection_starts,
+            block.truth_starts,
+            predictions.areas[block.detections],
+            objects.areas[rows],
+            silent[rows],
+            objects.crowd[rows],
+            thresholds,
+            limits,
+        )
+        places[places >= 0] = rows[places[places >= 0]]
+        parts.append((states, places))
+    if len(parts) > 1:
+        states, places = (np.concatenate(columns, axis=-1) for columns in zip(*parts, strict=True))
     positives = np.zeros((truth.num_classes, len(limits)), np.int64)
     for a, (low, high) in enumerate(limits):
         counted = ~silent & (objects.areas >= low) & (objects.areas <= high)
@@ -303,10 +317,48 @@ def joined_matches(parts: Sequence[tuple[Matches, int]]) -> Matches:
     )
 
 
-def _masks(predictions: Objects, truths: Objects) -> tuple[RLEMasks, RLEMasks]:
+def _blocks(groups: Groups) -> Iterator[Groups]:
+    """The same groups, in blocks of bounded memory; a single group stays whole."""
+    pairs = int(groups.block_starts[-1])
+    if pairs <= _MOST_PAIRS:
+        yield groups
+        return
+    for first, last in work_pieces(groups.block_starts, 1 + pairs // _MOST_PAIRS):
+        columns = (groups.detection_starts, groups.truth_starts, groups.block_starts)
+        detections, truths, blocks = (starts[first : last + 1] for starts in columns)
+        yield Groups(
+            detections=groups.detections[detections[0] : detections[-1]],
+            ranks=groups.ranks[detections[0] : detections[-1]],
+            truths=groups.truths[truths[0] : truths[-1]],
+            detection_starts=detections - detections[0],
+            truth_starts=truths - truths[0],
+            block_starts=blocks - blocks[0],
+        )
+
+
+def _masks(predictions: Objects, truths: Objects, groups: Groups) -> tuple[RLEMasks, RLEMasks]:
+    """The masks of both, of one size wherever they are compared."""
     require(predictions.masks is not None, "predictions", "have masks", "none")
     require(truths.masks is not None, "truths", "have masks", "none")
-    return predictions.masks, truths.masks  # type: ignore[return-value]
+    found, true = predictions.masks, truths.masks
+    assert found is not None
+    assert true is not None
+    detections, masks = np.diff(groups.detection_starts), np.diff(groups.truth_starts)
+    met = (detections > 0) & (masks > 0)
+    sizes = np.zeros((len(met), 2), np.int32)  # of each group, that of its first truth
+    sizes[met] = true.sizes[groups.truths[groups.truth_starts[:-1][met]]]
+    for name, objects, own, rows, counts in (
+        ("truths", truths, true, groups.truths, masks),
+        ("predictions", predictions, found, groups.detections, detections),
+    ):
+        wrong = (own.sizes[rows] != np.repeat(sizes, counts, axis=0)).any(axis=1) & np.repeat(met, counts)
+        if wrong.any():
+            place = int(np.argmax(wrong))
+            row, wanted = rows[place], np.repeat(sizes, counts, axis=0)[place].tolist()
+            got = f"{tuple(own.sizes[row].tolist())} in row {row}, of image {objects.images[row]}"
+            condition = f"have masks of the size of the true ones of their image, {tuple(wanted)}"
+            require(False, name, condition, got)
+    return found, true
 
 
 def _group_ious(

@@ -120,13 +120,22 @@ def random_groups(generator, most=9):
 
 
 @settings(deadline=None, max_examples=150)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_equals_the_rule(seed):
-    groups, thresholds = random_groups(np.random.default_rng(seed)), (0.0, 0.3, 0.5, 1.0)
+@given(seed=st.integers(0, 2**32 - 1), thresholds=st.sampled_from([(0.0, 0.3, 0.5, 1.0), (0.8, 0.3, 1.0)]))
+def test_equals_the_rule(seed, thresholds):
+    groups = random_groups(np.random.default_rng(seed))
     states, places = matched(groups, thresholds, RANGES)
     expected, expected_places = naive(groups, thresholds, RANGES)
     assert np.array_equal(states, expected.reshape(states.shape))
     assert np.array_equal(places, expected_places.reshape(places.shape))
+
+
+def test_a_crowded_group_equals_the_rule():
+    groups = random_groups(np.random.default_rng(4), most=60)
+    assert max(len(group[1]) * len(group[2]) for group in groups) > 1000
+    states, places = matched(groups, (0.9, 0.6), RANGES)
+    expected, expected_places = naive(groups, (0.9, 0.6), RANGES)
+    assert np.array_equal(states, expected)
+    assert np.array_equal(places, expected_places)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])

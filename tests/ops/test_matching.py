@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import jaxtyping
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
 from delineate.errors import ArgumentError
+from delineate.ops import matching
 from delineate.ops.matching import (
     COCO_AREA_RANGES,
     COCO_IOU_THRESHOLDS,
@@ -158,6 +161,34 @@ def test_parts_matched_one_by_one_are_the_whole(tmp_path):
         assert (joined.thresholds, joined.areas) == (whole.thresholds, whole.areas)
 
 
+@pytest.mark.parametrize("kind", OVERLAPS)
+def test_blocks_of_groups_are_the_whole(kind, monkeypatch, tmp_path):
+    """Of many pairs no more than so many are compared at once, unless one image and class has more."""
+    annotations, predictions = read(tmp_path, *scene(2, kind), kind)
+    asked = []
+
+    def overlaps(found, truths, groups):
+        assert all(starts[0] == 0 for starts in (groups.detection_starts, groups.truth_starts, groups.block_starts))
+        assert groups.block_starts[-1] == (np.diff(groups.detection_starts) * np.diff(groups.truth_starts)).sum()
+        assert len(groups.ranks) == len(groups.detections) == groups.detection_starts[-1]
+        asked.append(groups)
+        return OVERLAPS[kind](found, truths, groups)
+
+    whole = match_objects(annotations, predictions, overlaps)
+    (everything,) = asked
+    pairs, largest = everything.block_starts[-1], np.diff(everything.block_starts).max()
+    for most in (pairs, pairs // 2, pairs // 5, 1):
+        asked.clear()
+        monkeypatch.setattr(matching, "_MOST_PAIRS", int(most))
+        parts = match_objects(annotations, predictions, overlaps)
+        for name in ("detections", "ranks", "states", "matched", "positives"):
+            assert np.array_equal(getattr(parts, name), getattr(whole, name))
+        assert all(groups.block_starts[-1] <= most + largest for groups in asked)
+        for name in ("detections", "ranks", "truths"):
+            assert np.array_equal(np.concatenate([getattr(g, name) for g in asked]), getattr(everything, name))
+        assert (len(asked) > 1) == (most < pairs)
+
+
 def random_masks(generator, count, size=(30, 40)):
     masks = np.zeros((count, *size), bool)
     for mask in masks:
@@ -197,6 +228,21 @@ def edge(mask, reach):
     padded = np.pad(mask, reach)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * reach + 1,) * 2)
     return mask & ~windows.all(axis=(2, 3))
+
+
+@pytest.mark.parametrize("overlaps", [mask_overlaps, boundary_overlaps])
+def test_masks_of_other_sizes_are_not_compared(overlaps):
+    """Their run lengths say nothing of each other; where the two never meet, sizes may differ."""
+    one, other = np.ones((1, 8, 8), bool), np.ones((1, 9, 9), bool)
+    truths, found = masked(one), masked(np.ones((2, 8, 8), bool), scores=[0.5, 0.4])
+    mixed = Objects.concatenate([found, masked(other, scores=[0.3])])
+    with pytest.raises(ArgumentError, match=r"predictions must have masks of .*, \(8, 8\); got \(9, 9\) in row 2"):
+        match_objects(annotated(truths), mixed, overlaps)
+    with pytest.raises(ArgumentError, match=r"truths must have masks of .*, \(8, 8\); got \(9, 9\) in row 1"):
+        match_objects(annotated(Objects.concatenate([truths, masked(other)])), found, overlaps)
+    elsewhere = replace(mixed, images=np.array([0, 0, 1]))
+    matches = match_objects(annotated(truths), elsewhere, overlaps)
+    assert matches.states[0, 0].tolist() == [TRUE, FALSE, FALSE]
 
 
 def test_boundaries_of_what_meets_nothing_are_not_asked():
