@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -128,6 +129,13 @@ def score_command(
     from delineate.progress import progress_bar
     from delineate.report.figures import class_rows, error_rows, figure_rows
 
+    if images is not None and html is None:
+        raise ArgumentError(f"--images must come with --html, whose report draws upon them; got {images} alone.")
+    if images is not None and not images.is_dir():
+        raise ArgumentError(f"--images must be a folder of pictures; got {images}. Check the name.")
+    for option, file in (("--json", json), ("--html", html)):
+        if file is not None:
+            check_destination(option, file)
     given: dict[str, Any] = {
         "iou_thresholds": None if iou is None else parsed_numbers("--iou", iou),
         "max_detections": None if max_detections is None else parsed_counts("--max-detections", max_detections),
@@ -157,6 +165,8 @@ def score_command(
         columns, rows = class_rows(result)
         if rows:
             print_table(columns, rows, title="\nClasses")
+        else:
+            typer.echo(f"--per-class: the figures of the task {task} are not told by class.", err=True)
     if json is not None:
         result.write(json)
         typer.echo(f"figures: {json}")
@@ -166,6 +176,22 @@ def score_command(
         with progress_bar("drawing", after=2.0):
             write_score_report(html, result, images=images)
         typer.echo(f"report: {html}")
+
+
+def check_destination(option: str, file: Path) -> None:
+    """Raise ArgumentError, before any work is done, unless a file can be written there.
+
+    Its folder need not exist yet, but some folder above it must, and may not be a file.
+    """
+    if file.is_dir():
+        raise ArgumentError(f"{option} must be a file; got the folder {file}. Add a name to it.")
+    folder = file.absolute().parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise ArgumentError(f"{option} must be in a folder that exists or can be made; got {file}: {folder} is a file.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ArgumentError(f"{option} must be in a folder that can be written to; got {file}.")
 
 
 def parsed_numbers(option: str, text: str) -> list[float]:
@@ -214,11 +240,12 @@ def parsed_ranges(option: str, text: str) -> dict[str, tuple[float, float]]:
         {'all': (0.0, 10000000000.0), 'tiny': (0.0, 256.0)}
     """
     try:
-        ranges = {}
-        for part in text.split(","):
-            name, limits = part.split("=")
-            low, high = limits.split(":")
-            ranges[name.strip()] = (float(low), float(high))
-        return ranges
+        parts = [part.split("=") for part in text.split(",")]
+        names = [name.strip() for name, _ in parts]
+        limits = [limits.split(":") for _, limits in parts]
+        ranges = {name: (float(low), float(high)) for name, (low, high) in zip(names, limits, strict=True)}
     except ValueError:
         raise ArgumentError(f"{option} must be ranges like all=0:1e10,small=0:1024; got '{text}'.") from None
+    if len(ranges) < len(names):
+        raise ArgumentError(f"{option} must name each range once; got {', '.join(names)}.")
+    return ranges

@@ -8,6 +8,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from delineate.checks import require
 from delineate.data.formats.pairing import pictures_under
 from delineate.data.image_io import read_map
 from delineate.data.objects.class_names import class_index, image_index
@@ -15,7 +16,7 @@ from delineate.data.objects.opening import open_predictions, open_truth
 from delineate.errors import DataError
 from delineate.kernels.grouping import grouped_order
 from delineate.metrics.localisation import max_box_accuracy, topk_localisation_error
-from delineate.metrics.point_localisation import point_localisation
+from delineate.metrics.pointing import point_localisation
 from delineate.structures.annotations import Annotations
 from delineate.structures.objects import Objects
 
@@ -48,7 +49,9 @@ def measure_localisation(
 
     Raises:
         DataError: naming the file, when something cannot be read or does not fit.
+        ArgumentError: on a negative tolerance.
     """
+    require(tolerance >= 0, "tolerance", "be at least 0 pixels", tolerance)
     progress(0, 3)
     truth = open_truth(ground_truth, format=truth_format)
     progress(1, 3)

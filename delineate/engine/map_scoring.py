@@ -17,7 +17,7 @@ from delineate.data.formats.pairing import mask_core, pictures_under
 from delineate.data.image_io import read_map
 from delineate.data.objects.panoptic import panoptic_pairs, read_panoptic
 from delineate.data.read_ahead import read_ahead
-from delineate.errors import DataError
+from delineate.errors import ArgumentError, DataError
 from delineate.kernels.confusion import confusion_counts
 from delineate.metrics.averages import defined_mean, share
 from delineate.metrics.boundary import boundary_f1
@@ -26,7 +26,7 @@ from delineate.metrics.saliency import image_saliency, saliency_scores
 from delineate.metrics.semantic import semantic_scores
 
 Progress = Callable[[int, int], None]
-_BINARY_LEVEL = 128  # of 0..255, above which a pixel of a true saliency map is object
+_BINARY_SHARE = 128 / 255  # of the range of a true saliency map, above which a pixel is object
 
 
 def measure_semantic(
@@ -108,7 +108,8 @@ def measure_semantic(
 def measure_saliency(ground_truth: Path, predictions: Path, progress: Progress) -> tuple[dict[str, Any], None]:
     """Scores of a folder of saliency maps against a folder of true masks of the same names.
 
-    A true pixel is object above 128 of 255, or above 0.5 in a ``.npy`` of floats; a map is brought to 0 .. 1 by its
+    A true pixel is object above 128 of 255. A mask that holds no number above 1 has the range 0 .. 1, so that 1 is
+    object in one of 0 and 1; a ``.npy`` with numbers above 255 has that of 16 bits. A map is brought to 0 .. 1 by its
     least and largest value.
 
     Args:
@@ -124,7 +125,10 @@ def measure_saliency(ground_truth: Path, predictions: Path, progress: Progress) 
     def read(pair: tuple[Path, Path]) -> Any:
         target, prediction = read_map(pair[0]), read_map(pair[1])
         _same_size(target, prediction, pair)
-        return image_saliency(prediction, target > (_BINARY_LEVEL if target.dtype == np.uint8 else 0.5))
+        try:
+            return image_saliency(prediction, _object_pixels(target))
+        except ArgumentError as error:  # values out of range
+            raise DataError(f"{error} The map is {pair[1]}.") from None
 
     progress(0, len(pairs))
     images = []
@@ -132,6 +136,14 @@ def measure_saliency(ground_truth: Path, predictions: Path, progress: Progress) 
         images.append(image)
         progress(done, len(pairs))
     return saliency_scores(images), None
+
+
+def _object_pixels(target: np.ndarray) -> np.ndarray:
+    """The object of a true saliency map, as numbers from 0 to 1, to 255 or to what 16 bits hold."""
+    most = target.max(initial=0)
+    if most <= 1:
+        return target > 0.5
+    return target > _BINARY_SHARE * (255 if most <= 255 else max(most, 65535))
 
 
 def measure_panoptic(

@@ -14,9 +14,10 @@ import numpy as np
 from delineate.data.objects.coco_json import Columns
 from delineate.data.objects.opening import open_predictions, open_truth, prediction_blocks
 from delineate.engine import localisation_scoring, map_scoring
+from delineate.engine.explanation import explained_scores
+from delineate.engine.scoring_options import check_object_options, finite_options, plain_options
 from delineate.errors import ArgumentError
 from delineate.files import write_json
-from delineate.metrics.calibration import best_f1_thresholds, calibration_scores
 from delineate.metrics.detection import (
     KEYPOINT_AREA_RANGES,
     KEYPOINT_MAX_DETECTIONS,
@@ -25,9 +26,7 @@ from delineate.metrics.detection import (
     boundary_scores,
     summarise,
 )
-from delineate.metrics.detection_confusion import detection_confusion
-from delineate.metrics.error_analysis import detection_errors
-from delineate.metrics.voc import voc_scores
+from delineate.metrics.voc import checked_thresholds, voc_scores
 from delineate.ops.matching import (
     COCO_AREA_RANGES,
     COCO_IOU_THRESHOLDS,
@@ -74,7 +73,7 @@ class Score:
         scores: nested plain numbers; fractions of 1, NaN where undefined.
         ground_truth: path of the truth.
         predictions: path of the predictions.
-        options: those that were set.
+        options: those that were set, as text, numbers, lists and dictionaries.
         evidence: of the tasks boxes, masks and keypoints.
     """
 
@@ -88,7 +87,7 @@ class Score:
     def write(self, path: str | Path) -> None:
         """Write all of it as JSON, whole or not at all; undefined numbers are null."""
         head = {"task": self.task, "ground_truth": self.ground_truth, "predictions": self.predictions}
-        write_json(path, {**head, "options": dict(self.options), **self.scores})
+        write_json(path, {**head, "options": finite_options(self.options), **self.scores})
 
 
 def score(
@@ -136,8 +135,10 @@ def measure_files(
             of = ", ".join(others)
             raise ArgumentError(f"option must be one of the task {task}; got '{unknown[0]}', which only {of} has.")
         raise unknown_name(f"option of the task {task}", unknown[0], chosen.options)
+    options = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in options.items()}
     scores, evidence = chosen.measure(Path(ground_truth), Path(predictions), progress or _silent, **options)
-    return Score(task, scores, str(ground_truth), str(predictions), options, evidence)
+    told = plain_options({name: value for name, value in options.items() if name != "keep_masks"})
+    return Score(task, scores, str(ground_truth), str(predictions), told, evidence)
 
 
 def _silent(done: int, total: int) -> None:
@@ -164,29 +165,32 @@ def _measure_objects(
 
     Masks that come in parts are compared part by part and dropped, unless something still needs them (``keep_masks``).
     """
+    people = columns == "keypoints"
+    limits = (KEYPOINT_MAX_DETECTIONS if people else COCO_MAX_DETECTIONS) if max_detections is None else max_detections
+    ranges = (KEYPOINT_AREA_RANGES if people else COCO_AREA_RANGES) if area_ranges is None else area_ranges
+    check_object_options(iou_thresholds, ranges, limits)
     steps = 4 + errors
     progress(0, steps)
-    truth = open_truth(ground_truth, columns=columns, format=truth_format)
+    listed = open_truth(ground_truth, columns=columns, format=truth_format)
+    truth = listed.class_agnostic() if class_agnostic else listed
     progress(1, steps)
-    people = columns == "keypoints"
-    limits = max_detections or (KEYPOINT_MAX_DETECTIONS if people else COCO_MAX_DETECTIONS)
     match = partial(
         match_objects,
         overlaps=overlaps,
         iou_thresholds=iou_thresholds,
-        area_ranges=area_ranges or (KEYPOINT_AREA_RANGES if people else COCO_AREA_RANGES),
+        area_ranges=ranges,
         max_detections=max(limits),
     )
     streamed = None
-    if columns == "masks" and not (errors or class_agnostic or keep_masks):
-        blocks = prediction_blocks(predictions, truth, columns=columns, format=prediction_format)
-        streamed = blocks and _streamed(truth, blocks, match)
+    if columns == "masks" and not (errors or keep_masks):
+        blocks = prediction_blocks(predictions, listed, columns=columns, format=prediction_format)
+        streamed = blocks and _streamed(truth, blocks, match, class_agnostic)
     if streamed:
         found, matches = streamed
     else:
-        found = open_predictions(predictions, truth, columns=columns, format=prediction_format)
-        if class_agnostic:
-            truth, found = truth.class_agnostic(), found.class_agnostic()
+        found = open_predictions(
+            predictions, listed, columns=columns, format=prediction_format, class_agnostic=class_agnostic
+        )
         progress(2, steps)
         matches = match(truth, found)
     progress(3, steps)
@@ -194,22 +198,21 @@ def _measure_objects(
     scores = summarise(result, truth.classes, truth.num_images)
     progress(4, steps)
     if errors:
-        scores["errors"] = detection_errors(truth, found, overlaps, max_detections=max(limits))
-        scores["errors"]["confusion"] = {
-            "classes": [*truth.classes, "background"],
-            "matrix": detection_confusion(truth, found, overlaps).tolist(),
-        }
-        states = matches.states[0, 0]
-        scores["calibration"] = calibration_scores(matches.scores, states)
-        best = best_f1_thresholds(matches.scores, states, matches.labels, matches.positives[:, 0])
-        for k, name in enumerate(truth.classes):
-            scores["per_class"][name]["best_f1"] = {key: float(values[k]) for key, values in best.items()}
+        first = next(iter(ranges.values()))
+        limit = max(limits)
+        told = explained_scores(truth, found, overlaps, max_detections=limit, matches=matches, area_range=first)
+        for name, best in told.pop("best_f1").items():
+            scores["per_class"][name]["best_f1"] = best
+        scores |= told
         progress(steps, steps)
     return scores, Evidence(truth, found, result, overlaps)
 
 
 def _streamed(
-    truth: Annotations, blocks: Iterator[Objects], match: Callable[[Annotations, Objects], Matches]
+    truth: Annotations,
+    blocks: Iterator[Objects],
+    match: Callable[[Annotations, Objects], Matches],
+    class_agnostic: bool,
 ) -> tuple[Objects, Matches] | None:
     """Predictions without their masks, and their matches, block by block; None where an image comes back later."""
     done = np.zeros(truth.num_images, bool)
@@ -224,6 +227,7 @@ def _streamed(
         if after is not None and len(whole):
             goes_on = whole.images == whole.images[-1]
         now = whole.select(~goes_on)
+        now = now.class_agnostic() if class_agnostic else now
         if done[now.images].any():
             return None
         done[now.images] = True
@@ -246,7 +250,9 @@ def _measure_masks(
     measure = partial(_measure_objects, "masks", mask_overlaps, keep_masks=keep_masks or boundary)
     scores, evidence = measure(ground_truth, predictions, progress, **options)
     if boundary:
-        kept = {name: options[name] for name in ("iou_thresholds", "area_ranges", "max_detections") if name in options}
+        kept = {
+            name: options[name] for name in ("iou_thresholds", "area_ranges", "max_detections") if options.get(name)
+        }
         scores["boundary"] = boundary_scores(evidence.truth, evidence.predictions, **kept)
     return scores, evidence
 
@@ -273,6 +279,7 @@ def _measure_voc(
     iou_thresholds: Sequence[float | int] = (0.5,),
     inclusive_pixels: bool = True,
 ) -> tuple[dict[str, Any], None]:
+    checked_thresholds(iou_thresholds)
     progress(0, 3)
     truth = open_truth(ground_truth, format=truth_format)
     progress(1, 3)

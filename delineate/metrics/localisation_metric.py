@@ -76,6 +76,7 @@ class TopKLocalisation(ScoreMetric):
     Args:
         ks: as there.
         iou_threshold: as there.
+        inclusive_pixels: as there.
         options: torchmetrics' own (``sync_on_compute`` ...).
 
     Example:
@@ -93,10 +94,17 @@ class TopKLocalisation(ScoreMetric):
     lost: Tensor
     known: Tensor
 
-    def __init__(self, *, ks: Sequence[int] = (1, 5), iou_threshold: float | int = 0.5, **options: Any) -> None:
-        super().__init__(tuple(ks), iou_threshold, **options)
+    def __init__(
+        self,
+        *,
+        ks: Sequence[int] = (1, 5),
+        iou_threshold: float | int = 0.5,
+        inclusive_pixels: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(tuple(ks), iou_threshold, inclusive_pixels, **options)
         check_guess_options(ks, iou_threshold)
-        self.ks, self.iou_threshold = tuple(ks), iou_threshold
+        self.ks, self.iou_threshold, self.inclusive_pixels = tuple(ks), iou_threshold, inclusive_pixels
         self.add_state("missed", torch.zeros(len(self.ks), dtype=torch.int64), dist_reduce_fx="sum")
         for state in ("images", "lost", "known"):
             self.add_state(state, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
@@ -115,7 +123,10 @@ class TopKLocalisation(ScoreMetric):
         known = None if known_boxes is None else known_boxes.detach().to("cpu", torch.float64).numpy()
         truth = batch_columns(targets, "targets", None)
         labels = guess_labels.cpu().numpy()
-        missed, images, lost = missed_guesses(labels, boxes, known, len(targets), truth, self.ks, self.iou_threshold)
+        pixel = 1.0 if self.inclusive_pixels else 0.0
+        missed, images, lost = missed_guesses(
+            labels, boxes, known, len(targets), truth, self.ks, self.iou_threshold, pixel
+        )
         self.missed = self.missed + torch.from_numpy(missed).to(self.missed.device)
         self.images = self.images + images
         if known is not None:

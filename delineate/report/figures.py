@@ -131,8 +131,9 @@ def _object_figures(score: Score) -> list[Figure]:
         rows += _precision_figures(score, scores["boundary"], "IoU of masks and outlines", "Boundary ")
     calibration = scores.get("calibration")
     if calibration:
-        first = scores["iou_thresholds"][0]
-        meaning = f"mean distance of score and precision at {overlap} {first:.2f}; lower is better"
+        level = calibration["iou_threshold"]
+        meaning = f"mean distance of score and precision at {overlap} {level:.2f}; lower is better"
+        meaning = calibration.get("note", meaning)
         rows.append(("ECE", calibration["expected_calibration_error"], meaning))
     return rows + _counts(
         scores, {"images": "annotated", "truths": "objects that count", "detections": "within the limit"}
@@ -173,6 +174,8 @@ def _holds(thresholds: Sequence[float], wanted: float) -> bool:
 
 def _area_text(low: float, high: float) -> str:
     """A range of areas as sides of squares, which is how the field thinks of them."""
+    if low <= 0 and math.isinf(high):
+        return "true objects of any size"
     if low <= 0:
         return f"true objects up to {_square(high)} pixels"
     return f"from {_square(low)} pixels" if high >= 1e9 else f"from {_square(low)} to {_square(high)} pixels"

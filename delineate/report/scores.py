@@ -10,6 +10,7 @@ import base64
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from markupsafe import Markup
 
 from delineate.engine.scoring import TASKS, Evidence, Score
 from delineate.files import write_text
+from delineate.ops.matching import box_overlaps
 from delineate.report.charts import (
     Curve,
     class_points,
@@ -240,8 +242,12 @@ def _error_bars(score: Score) -> dict[str, Any] | None:
 
 
 def _of_objects(score: Score, evidence: Evidence, images: Path | None) -> dict[str, Any]:
+    drawn, notes = score.task, []
+    if drawn == "masks" and (evidence.predictions.masks is None or evidence.truth.objects.masks is None):
+        evidence, drawn = replace(evidence, overlaps=box_overlaps), "boxes"
+        notes = ["Masks were dropped as they were measured, so mistakes are told and drawn by their boxes."]
     errors = explained(evidence)
-    groups, notes = mistake_groups(score.task, evidence, errors, images)
+    groups, missing = mistake_groups(drawn, evidence, errors, images)
     calibration = score.scores.get("calibration")
     panels, class_curves = _detection_curves(score, evidence)
     return {
@@ -251,7 +257,7 @@ def _of_objects(score: Score, evidence: Evidence, images: Path | None) -> dict[s
         "class_curves": class_curves,
         "reliability": None if calibration is None else reliability_bars(calibration["bins"]) or None,
         "groups": groups,
-        "notes": notes,
+        "notes": [*notes, *missing],
     }
 
 

@@ -114,9 +114,8 @@ class Annotations:
         return self.image_ids.index(image_id)
 
     def class_agnostic(self) -> Annotations:
-        """The same with all classes taken as one, called "object"."""
-        objects = replace(self.objects, labels=np.zeros_like(self.objects.labels))
-        return replace(self, classes=("object",), class_ids=(0,), objects=objects)
+        """The same with all classes taken as one, called "object"; see :meth:`Objects.class_agnostic`."""
+        return replace(self, classes=("object",), class_ids=(0,), objects=self.objects.class_agnostic())
 
 
 def _first_fall(values: Sequence[int] | Sequence[str]) -> str:

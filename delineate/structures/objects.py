@@ -25,8 +25,8 @@ class Objects:
         labels: which class, as an index into :attr:`Annotations.classes`.
         boxes: x, y, width, height in pixels; an object without a box has that of its mask or its keypoints.
         scores: the confidence of predicted objects, None for true ones.
-        areas: in pixels, what area ranges refer to; width x height when left out. A true object has the area that its
-            file states (COCO: that of its outline), a predicted one that of its box or mask.
+        areas: in pixels, what area ranges refer to; that of the mask, or width x height, when left out. A true object
+            has the area that its file states (COCO: that of its outline), a predicted one that of its mask or box.
         crowd: true objects that stand for a group: any number of predictions may fall on them without being counted.
         ignored: true objects that count neither as found nor as missed (difficult ones; persons without keypoints).
         masks: one a row, or None.
@@ -71,12 +71,14 @@ class Objects:
         """Objects of anything NumPy reads as columns of these; what is left out takes its default."""
         count = len(images)
         box_rows = np.asarray(boxes, np.float64).reshape(-1, 4)
+        if areas is None:
+            areas = box_rows[:, 2] * box_rows[:, 3] if masks is None else masks.areas()
         return cls(
             images=np.asarray(images, np.int64).reshape(-1),
             labels=np.asarray(labels, np.int64).reshape(-1),
             boxes=box_rows,
             scores=None if scores is None else np.asarray(scores, np.float64).reshape(-1),
-            areas=box_rows[:, 2] * box_rows[:, 3] if areas is None else np.asarray(areas, np.float64).reshape(-1),
+            areas=np.asarray(areas, np.float64).reshape(-1),
             crowd=np.zeros(count, bool) if crowd is None else np.asarray(crowd, bool).reshape(-1),
             ignored=np.zeros(count, bool) if ignored is None else np.asarray(ignored, bool).reshape(-1),
             masks=masks,
@@ -86,7 +88,7 @@ class Objects:
 
     def __post_init__(self) -> None:
         count = len(self.images)
-        for name in ("labels", "boxes", "scores", "areas", "crowd", "ignored", "masks", "keypoints", "ids"):
+        for name in ("labels", "boxes", "scores", "masks", "areas", "crowd", "ignored", "keypoints", "ids"):
             column = getattr(self, name)
             require(
                 column is None or len(column) == count,
@@ -120,8 +122,12 @@ class Objects:
         )
 
     def class_agnostic(self) -> Objects:
-        """The same with all classes taken as one."""
-        return replace(self, labels=np.zeros_like(self.labels))
+        """The same with all classes taken as one, those of the first class first, else in their order.
+
+        That is the order of pycocotools without categories, where it decides between equal scores and equal overlaps.
+        """
+        ordered = self.select(np.argsort(self.labels, kind="stable"))
+        return replace(ordered, labels=np.zeros_like(ordered.labels))
 
     @classmethod
     def concatenate(cls, parts: Sequence[Objects]) -> Objects:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 
@@ -62,6 +63,15 @@ def test_a_range_of_thresholds_is_cocos_to_the_last_bit(typed, files):
         (("-t", "boxes", "--iou", "0.9:0.1:0"), "--iou must be numbers"),
         (("-t", "boxes", "--areas", "0:5"), "--areas must be ranges like all=0:1e10,small=0:1024; got '0:5'."),
         (("-t", "boxes", "--max-detections", "1.5"), "--max-detections must be whole numbers like 1,10,100"),
+        (("-t", "boxes", "--areas", "all=0:5,all=0:9"), "--areas must name each range once; got all, all."),
+        (("-t", "boxes", "--areas", "all=0:5,iou50=0:9"), "area_ranges must have names other than numbers and iou50"),
+        (("-t", "boxes", "--iou", "50"), "iou_thresholds must be at least one number from 0 to 1; got [50.0]."),
+        (
+            ("-t", "boxes", "--images", "."),
+            "--images must come with --html, whose report draws upon them; got .",
+        ),
+        (("-t", "boxes", "--html", "a.html", "--images", "gone"), "--images must be a folder of pictures; got gone."),
+        (("-t", "boxes", "--json", "/"), "--json must be a file; got the folder /. Add a name to it."),
         (("-t", "boxes", "--sigmas", "0.1"), "of the task boxes; got 'sigmas', which only keypoints has."),
         (
             (
@@ -78,6 +88,53 @@ def test_a_mistake_is_one_clear_line(shell, files, words, message):
     (line,) = [line for line in done.stderr.splitlines() if not line.startswith("delineate: compiling")]
     assert message in line
     assert "Traceback" not in done.stderr
+
+
+def test_where_to_write_is_looked_at_before_the_work(typed, files, tmp_path, monkeypatch):
+    """Hours of work are not lost to a name in --json or --html."""
+    import delineate.engine.scoring
+
+    def worked(*arguments, **options):
+        raise AssertionError("the work began")
+
+    monkeypatch.setattr(delineate.engine.scoring, "measure_files", worked)
+    for option in ("--json", "--html"):
+        for place, message in ((tmp_path, "must be a file"), (files[1] / "deep/a.out", "found.json is a file")):
+            result = typed("score", "-t", "boxes", *files, option, place)
+            assert result.exit_code == 1
+            assert f"{option} must be" in str(result.exception)
+            assert message in str(result.exception)
+
+
+def test_paths_among_the_options_are_written(typed, tmp_path):
+    """And what the report alone needs is no option."""
+    (tmp_path / "true").mkdir()
+    np.save(tmp_path / "true/a.npy", np.array([[0, 1]]))
+    (tmp_path / "names.txt").write_text("sky\nroad\n")
+    folder = tmp_path / "true"
+    words = ("--classes", tmp_path / "names.txt", "--json", tmp_path / "new/deep/s.json", "--html", tmp_path / "s.html")
+    result = typed("score", "-t", "semantic", folder, folder, *words)
+    assert result.exit_code == 0, result.output
+    options = json.loads((tmp_path / "new/deep/s.json").read_text())["options"]
+    assert options == {"classes": str(tmp_path / "names.txt")}
+
+
+def test_masks_of_a_report_are_no_option(typed, files):
+    truth = json.loads(files[0].read_text())
+    truth["annotations"][0]["segmentation"] = square = [[10, 10, 20, 10, 20, 20, 10, 20]]
+    files[0].write_text(json.dumps(truth))
+    files[1].write_text(json.dumps([{"image_id": 1, "category_id": 1, "segmentation": square, "score": 0.5}]))
+    result = typed("score", "-t", "masks", *files, "--json", "s.json", "--html", "s.html")
+    assert result.exit_code == 0, result.output
+    assert json.loads(Path("s.json").read_text())["options"] == {}
+
+
+def test_figures_without_classes_say_so(typed, tmp_path):
+    (tmp_path / "true").mkdir()
+    np.save(tmp_path / "true/a.npy", np.array([[0, 1]]))
+    result = typed("score", "-t", "saliency", tmp_path / "true", tmp_path / "true", "--per-class")
+    assert result.exit_code == 0, result.output
+    assert "--per-class: the figures of the task saliency are not told by class." in result.output
 
 
 def test_nothing_is_left_half_written(shell, files, tmp_path):

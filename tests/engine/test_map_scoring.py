@@ -105,8 +105,30 @@ def test_saliency_of_pictures_and_floats(tmp_path):
     assert floats["mae"] == 0
     half = score("saliency", true, folder_of(tmp_path / "half", a=np.where(mask > 0, 255, 51)))
     assert half["mae"] == 0  # least and largest value become 0 and 1
+    with pytest.raises(DataError, match=r"prediction must hold values from 0 to 1.* The map is .*far.a\.npy\."):
+        score("saliency", true, folder_of(tmp_path / "far", a=mask * 1e6))
     with pytest.raises(DataError, match=r"map must be \(H, W\) finite numbers"):
         score("saliency", true, folder_of(tmp_path / "nan", a=np.full((12, 16), np.nan)))
+
+
+def test_saliency_of_masks_of_any_range(tmp_path):
+    """0 and 1, 0 and 255 and 16 bits are the same masks; 128 of 255 is not yet object."""
+    mask = np.zeros((12, 16), int)
+    mask[3:9, 4:12] = 1
+    found = folder_of(tmp_path / "found", a=mask * 255)
+    wanted = score("saliency", folder_of(tmp_path / "whole", a=mask * 255), found)
+    assert wanted["mean_f"] > 0.9
+    ones = folder_of(tmp_path / "ones", a=mask)
+    arrays = {"int": mask, "int255": mask * 255, "wide": mask * 65535, "bool": mask > 0, "float255": mask * 255.0}
+    for name, values in arrays.items():
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "a.npy", values)
+    for true in (ones, *(tmp_path / name for name in arrays)):
+        assert score("saliency", true, found) == wanted, true.name
+    grey = folder_of(tmp_path / "grey", a=np.where(mask > 0, 129, 128))
+    assert score("saliency", grey, found) == wanted
+    np.save(tmp_path / "int/a.npy", np.where(mask > 0, 129, 128))
+    assert score("saliency", tmp_path / "int", found) == wanted
 
 
 @pytest.mark.data

@@ -9,12 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from delineate.data.objects import text_rows
 from delineate.data.objects.opening import open_predictions, open_truth
 from delineate.data.objects.shards import write_shard
 from delineate.engine.scoring import TASKS, measure_files, score
 from delineate.errors import ArgumentError, DataError, UnknownNameError
+from delineate.report.figures import figure_rows
+from delineate.report.scores import render_score, write_score_report
+from tests.coco_scenes import reference, scene, written
 
 SQUARE = [[10, 10, 20, 10, 20, 20, 10, 20]]
 
@@ -124,6 +128,9 @@ def test_masks_that_come_in_parts_score_the_same(truth, tmp_path, monkeypatch, o
     assert json.dumps(parts.scores) == json.dumps(whole.scores)
     assert whole.scores["ap"] > 0
     assert (parts.evidence.predictions.masks is None) == (order == "grouped")
+    agnostic = [measure_files("masks", truth, path, class_agnostic=True) for path in (lines, tmp_path / "found.json")]
+    assert json.dumps(agnostic[0].scores) == json.dumps(agnostic[1].scores)
+    assert (agnostic[0].evidence.predictions.masks is None) == (order == "grouped")
     limited = measure_files("masks", truth, lines, iou_thresholds=[0.1, 0.5], max_detections=[3])
     for result in (parts, limited):
         matches, found = result.evidence.result.matches, result.evidence.predictions
@@ -187,6 +194,109 @@ def test_what_was_measured_is_written(truth, found, tmp_path):
     assert (back["task"], back["options"]) == ("boxes", {"class_agnostic": True})
 
 
+def test_options_of_any_type_are_written(truth, found, tmp_path):
+    """Paths, arrays and infinite areas; and an option that is none of the reader's business is not told."""
+    thresholds = np.array([0.5, 0.75])
+    result = measure_files(
+        "boxes", truth, found, iou_thresholds=thresholds, area_ranges={"all": (0.0, math.inf), "any": (0.0, math.inf)}
+    )
+    result.write(tmp_path / "scores.json")
+    back = json.loads((tmp_path / "scores.json").read_text())["options"]
+    ranges = {"all": [0.0, "inf"], "any": [0.0, "inf"]}
+    assert back == {"iou_thresholds": [0.5, 0.75], "area_ranges": ranges}
+    assert ("AP any", result.scores["ap_any"], "true objects of any size") in figure_rows(result)
+    assert measure_files("masks", truth, masks_of(found), keep_masks=True).options == {}
+    (tmp_path / "true").mkdir()
+    np.save(tmp_path / "true/a.npy", np.array([[0, 1]]))
+    (tmp_path / "classes.txt").write_text("sky\nroad\n")
+    maps = measure_files("semantic", tmp_path / "true", tmp_path / "true", classes=tmp_path / "classes.txt")
+    maps.write(tmp_path / "maps.json")
+    options = json.loads((tmp_path / "maps.json").read_text())["options"]
+    assert options == {"classes": str(tmp_path / "classes.txt")}
+
+
+def masks_of(found: Path) -> Path:
+    """The same results with their boxes as masks."""
+    results = json.loads(found.read_text())
+    for result in results:
+        left, top, width, height = result.pop("bbox")
+        right, bottom = left + width, top + height
+        result["segmentation"] = [[left, top, right, top, right, bottom, left, bottom]]
+    return write(found.parent / "found_masks.json", results)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_classes_taken_as_one_equal_pycocotools(tmp_path, seed):
+    """It lists objects by category first, which decides between equal scores and equal overlaps."""
+    annotations, results = scene(seed)
+    for result in results:
+        result["score"] = round(result["score"], 1)
+    paths = written(tmp_path, annotations, results)
+    found = measure_files("boxes", *paths, class_agnostic=True).evidence.result
+    if not annotations["annotations"] or not results:
+        pytest.skip("pycocotools cannot read a file without objects")
+    expected = reference(annotations, results, summary=False, useCats=0).eval["precision"]
+    precision = np.nan_to_num(found.precision, nan=-1).transpose(1, 3, 2, 0)
+    assert np.array_equal(precision, expected[..., -1])
+
+
+def test_errors_are_told_of_one_overlap_and_all_areas(truth, found):
+    """Asked for other thresholds and areas, the errors, the calibration and the best thresholds stay as they are."""
+    usual = score("boxes", truth, found, errors=True)
+    areas = {"small": (0, 50), "all": (0, 1e10)}
+    other = score("boxes", truth, found, errors=True, iou_thresholds=[0.3], area_ranges=areas)
+    assert json.dumps(other["errors"]) == json.dumps(usual["errors"])
+    assert json.dumps(other["calibration"]) == json.dumps(usual["calibration"])
+    for name, values in usual["per_class"].items():
+        assert json.dumps(other["per_class"][name]["best_f1"]) == json.dumps(values["best_f1"])
+        assert values["best_f1"]["iou_threshold"] == 0.5
+    assert usual["errors"]["iou_threshold"] == usual["calibration"]["iou_threshold"] == 0.5
+
+
+def test_scores_of_any_range_are_explained(truth, found):
+    results = json.loads(found.read_text())
+    usual = score("boxes", truth, found)
+    for result in results:
+        result["score"] = 10 * result["score"] - 5
+    result = measure_files("boxes", truth, write(found, results), errors=True)
+    assert result.scores["ap"] == usual["ap"]
+    assert math.isnan(result.scores["calibration"]["expected_calibration_error"])
+    (row,) = [row for row in figure_rows(result) if row[0] == "ECE"]
+    assert row[2] == "scores must lie in 0 .. 1 to be calibrated; got 4"
+    assert "ECE" in render_score(result)
+
+
+def test_instance_maps_fit_classes_taken_as_one(truth, tmp_path):
+    (tmp_path / "maps").mkdir()
+    for image in (7, 9):
+        ids = np.zeros((50, 60), np.uint8)
+        ids[10:20, 10:20] = 1
+        np.save(tmp_path / f"maps/{image}.npy", ids)
+    for task in ("boxes", "masks"):
+        scores = score(task, truth, tmp_path / "maps", class_agnostic=True)
+        assert scores["ar100"] == pytest.approx(2 / 3)
+    with pytest.raises(
+        DataError, match=r"truth must have one class for the maps in .*maps; got 2\. .* with --class-agnostic\."
+    ):
+        score("boxes", truth, tmp_path / "maps")
+
+
+@pytest.mark.parametrize(
+    ("task", "option", "message"),
+    [
+        ("boxes", {"area_ranges": {}}, "area_ranges must name at least one range"),
+        ("boxes", {"max_detections": ()}, "max_detections must be whole numbers of at least 1"),
+        ("masks", {"iou_thresholds": [50.0]}, "iou_thresholds must be at least one number from 0 to 1"),
+        ("keypoints", {"area_ranges": {"all": (0, 9), "iou50": (0, 9)}}, "area_ranges must have names other than"),
+        ("voc", {"iou_thresholds": [50.0]}, "iou_thresholds must be different numbers above 0 and at most 1"),
+        ("localisation", {"tolerance": -1}, "tolerance must be at least 0 pixels; got -1"),
+    ],
+)
+def test_options_are_looked_at_before_files(tmp_path, task, option, message):
+    with pytest.raises(ArgumentError, match=message):
+        score(task, tmp_path / "gone.json", tmp_path / "gone.json", **option)
+
+
 def test_what_is_refused(truth, found, tmp_path):
     with pytest.raises(UnknownNameError, match=r"task must be a known name; got 'box'\. Did you mean 'boxes'"):
         score("box", truth, found)
@@ -203,6 +313,23 @@ def test_what_is_refused(truth, found, tmp_path):
     write(found, [{"image_id": 8, "category_id": 3, "bbox": [0, 0, 1, 1], "score": 0.5}])
     with pytest.raises(DataError, match=r"image_id must be the id of a listed image; got 8 in .*found.json, \$\[0\]"):
         score("boxes", truth, found)
+
+
+def test_masks_that_were_dropped_still_make_a_report(truth, found, tmp_path):
+    """By the boxes of the masks, and the page says so."""
+    lines = tmp_path / "found.jsonl"
+    lines.write_text("".join(json.dumps(record) + "\n" for record in json.loads(masks_of(found).read_text())))
+    (tmp_path / "images").mkdir()
+    for image in (7, 9):
+        Image.new("RGB", (60, 50)).save(tmp_path / f"images/{image}.png")
+    dropped = measure_files("masks", truth, lines)
+    assert dropped.evidence.predictions.masks is None
+    write_score_report(tmp_path / "report.html", dropped, images=tmp_path / "images")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "mistakes are told and drawn by their boxes" in page
+    assert "data:image" in page
+    kept = render_score(measure_files("masks", truth, lines, keep_masks=True), images=tmp_path / "images")
+    assert "by their boxes" not in kept
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -156,6 +156,22 @@ def test_topk_by_hand():
     assert topk_localisation_error(labels, boxes, truth, known_boxes=known)["known_error"] == 2 / 3
 
 
+def test_corners_may_name_pixels_as_in_the_challenges_kit():
+    """Of 10 x 10 pixels 10 x 5: half of it, but as edges 9 x 4 of 9 x 9."""
+    truth, boxes = annotations([[[0, 0, 9, 9]]]), np.array([[[0, 0, 9, 4.0]]])
+    for inclusive, error in ((False, 1.0), (True, 0.0)):
+        found = topk_localisation_error(
+            np.zeros((1, 1), int), boxes, truth, known_boxes=boxes[0], ks=(1,), inclusive_pixels=inclusive
+        )
+        assert found == {"top1_error": error, "known_error": error, "images": 1}
+        metric = TopKLocalisation(ks=(1,), inclusive_pixels=inclusive)
+        guesses = torch.from_numpy(boxes)
+        metric.update(torch.zeros(1, 1, dtype=int), guesses, targets([[[0, 0, 9, 9]]], [[0]]), known_boxes=guesses[0])
+        assert metric.compute() == found
+    apart = np.array([[[11, 0, 20, 9.0]]])  # a pixel between them: nothing is shared
+    assert topk_localisation_error(np.zeros((1, 1), int), apart, truth, inclusive_pixels=True)["top1_error"] == 1
+
+
 def test_the_iou_of_a_guess_may_equal_the_threshold():
     truth = annotations([[[0, 0, 4, 4]]])
     assert topk_localisation_error(np.zeros((1, 1), int), np.array([[[0, 0, 4, 2.0]]]), truth)["top1_error"] == 0

@@ -13,7 +13,7 @@ from delineate.metrics.detection import box_scores, keypoint_scores
 from delineate.metrics.error_analysis import detection_errors
 from delineate.metrics.localisation import max_box_accuracy, topk_localisation_error
 from delineate.metrics.panoptic import PanopticCounts, panoptic_scores
-from delineate.metrics.point_localisation import point_localisation
+from delineate.metrics.pointing import point_localisation
 from delineate.metrics.saliency import saliency_scores
 from delineate.metrics.semantic import semantic_scores
 from delineate.metrics.voc import voc_scores
@@ -87,12 +87,17 @@ def test_keypoints_are_compared_by_similarity_and_have_no_small_ones():
 def test_boundary_and_calibration_follow_when_measured():
     scores = box_scores(TRUTH, FOUND)
     scores["boundary"] = box_scores(TRUTH, FOUND)
-    scores["calibration"] = {"expected_calibration_error": 0.25, "bins": []}
+    scores["calibration"] = calibration = {"iou_threshold": 0.5, "expected_calibration_error": 0.25, "bins": []}
     found = names(scored("masks", scores))
     assert [name for name in found if name.startswith("Boundary")] == [
         f"Boundary AP{part}" for part in ("", "50", "75", " small", " medium", " large")
     ]
     assert "ECE" in found
+    scores["iou_thresholds"] = [0.75]  # calibration keeps its own
+    for extra, meaning in (({}, "precision at IoU 0.50; lower is better"), ({"note": "no probabilities"}, "no probab")):
+        scores["calibration"] = {**calibration, **extra}
+        (row,) = [row for row in figure_rows(scored("masks", scores)) if row[0] == "ECE"]
+        assert meaning in row[2]
 
 
 def test_classes_have_a_row_each_with_the_best_threshold_where_present():

@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from delineate.engine.explanation import explained_scores
 from delineate.engine.scoring import TASKS, Evidence, Score
-from delineate.metrics.calibration import best_f1_thresholds, calibration_scores
 from delineate.metrics.detection import average_precision, summarise
-from delineate.metrics.error_analysis import detection_errors
 from delineate.metrics.localisation import topk_localisation_error
 from delineate.metrics.panoptic import PanopticCounts, panoptic_scores
 from delineate.metrics.saliency import image_saliency, saliency_scores
 from delineate.metrics.semantic import semantic_scores
 from delineate.metrics.voc import voc_scores
-from delineate.ops.matching import box_overlaps, match_objects
+from delineate.ops.matching import box_overlaps, mask_overlaps, match_objects
 from delineate.report.scores import render_score, write_score_report
 from delineate.structures.annotations import Annotations
 from delineate.structures.objects import Objects
+from delineate.structures.rle_masks import RLEMasks
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 HOSTILE = '<script>alert("x")</script> it\'s & {{ 7 * 7 }}'
@@ -38,12 +38,10 @@ def scored(truth: Annotations, found: Objects, task: str = "boxes", *, errors: b
     result = average_precision(matches)
     scores = summarise(result, truth.classes, truth.num_images)
     if errors:
-        scores["errors"] = detection_errors(truth, found)
-        states = matches.states[0, 0]
-        scores["calibration"] = calibration_scores(matches.scores, states)
-        best = best_f1_thresholds(matches.scores, states, matches.labels, matches.positives[:, 0])
-        for k, name in enumerate(truth.classes):
-            scores["per_class"][name]["best_f1"] = {key: float(values[k]) for key, values in best.items()}
+        told = explained_scores(truth, found, box_overlaps, max_detections=100)
+        for name, best in told.pop("best_f1").items():
+            scores["per_class"][name]["best_f1"] = best
+        scores |= told
     return Score(task, scores, "truth.json", "found.json", options, Evidence(truth, found, result, box_overlaps))
 
 
@@ -88,7 +86,12 @@ def scores_of_every_task() -> dict[str, Score]:
         "localisation": topk_localisation_error(np.array([[0]]), boxes, one, ks=(1, 5)),
     }
     other = {task: Score(task, values, "truth", "found") for task, values in scores.items()}
-    return {"boxes": scored(truth, found), "masks": scored(truth, found, "masks"), **other}
+    masks = RLEMasks.from_counts(
+        np.array([0, 10_000] * len(found)), np.arange(len(found) + 1) * 2, [(100, 100)] * len(found)
+    )
+    true_masks = masks.select(np.zeros(len(truth.objects), np.int64))
+    covered = replace(truth, objects=replace(truth.objects, masks=true_masks)), replace(found, masks=masks)
+    return {"boxes": scored(truth, found), "masks": scored(*covered, "masks"), **other}
 
 
 def text_of(page: str) -> str:
@@ -117,6 +120,15 @@ def test_every_task_has_its_sections_and_a_link_to_each(task: str):
     assert sections(page) == SECTIONS[task]
     assert re.findall(r'<a href="#(\w+)"', page) == SECTIONS[task]
     assert "nan" not in text_of(page).lower().replace("banana", "")
+
+
+def test_masks_that_were_dropped_are_told_by_their_boxes():
+    score = scores_of_every_task()["masks"]
+    assert "by their boxes" not in render_score(score)
+    evidence = replace(score.evidence, predictions=replace(score.evidence.predictions, masks=None))
+    page = render_score(replace(score, evidence=replace(evidence, overlaps=mask_overlaps)))
+    assert "Masks were dropped as they were measured, so mistakes are told and drawn by their boxes." in page
+    assert "mistakes" in sections(page)
 
 
 def test_no_task_is_forgotten():

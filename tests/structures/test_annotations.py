@@ -33,6 +33,7 @@ def test_all_classes_as_one():
     )
     one = truth.class_agnostic()
     assert (one.classes, one.class_ids, one.objects.labels.tolist()) == (("object",), (0,), [0, 0])
+    assert (one.objects.images.tolist(), one.objects.ids.tolist()) == ([1, 0], [1, 0])  # the first class first
     assert (one.image_ids, one.image_files) == (truth.image_ids, truth.image_files)
     assert truth.objects.labels.tolist() == [1, 0]
 

@@ -92,6 +92,23 @@ def test_one_class_for_all():
     assert objects.ids.tolist() == [70, 71, 72]
 
 
+def test_classes_come_one_after_another_when_taken_as_one():
+    """In the order of the classes, then that of the file; each row keeps its id."""
+    whole = complete(5).select(np.array([3, 0, 4, 1, 2]))
+    mixed = Objects.concatenate([whole, whole])
+    assert mixed.class_agnostic().ids.tolist() == [70, 70, 71, 71, 72, 72, 73, 73, 74, 74]
+    ties = Objects.of([0] * 4, [1, 0, 1, 0], np.ones((4, 4)))
+    assert ties.class_agnostic().ids.tolist() == [1, 3, 0, 2]
+    assert ties.labels.tolist() == [1, 0, 1, 0]
+
+
+def test_the_area_is_that_of_the_mask_unless_it_is_told():
+    boxes = [[0, 0, 4, 5], [0, 0, 4, 5]]
+    assert Objects.of([0, 0], [0, 0], boxes, masks=masks(3, 7)).areas.tolist() == [3, 7]
+    assert Objects.of([0, 0], [0, 0], boxes, masks=masks(3, 7), areas=[1, 2]).areas.tolist() == [1, 2]
+    assert Objects.of([0, 0], [0, 0], boxes).areas.tolist() == [20, 20]
+
+
 def test_errors_say_what_to_do(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as on a user's machine
     box = [[0, 0, 1, 1]]

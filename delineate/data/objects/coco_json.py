@@ -116,7 +116,8 @@ def read_truth(path: str | Path, *, columns: Columns = "boxes") -> Annotations:
     """Images, categories and true objects of a COCO file.
 
     Categories become classes in order of their ids. The area is what the file states, that of the box or mask where it
-    does not. For keypoints, a person without a labelled one is ignored.
+    does not. An image without height and width has the size of its masks, if these are read. For keypoints, a person
+    without a labelled one is ignored.
 
     Args:
         path: ``instances_*.json`` or ``person_keypoints_*.json``.
@@ -164,6 +165,7 @@ def read_truth(path: str | Path, *, columns: Columns = "boxes") -> Annotations:
             )
             boxes = masks.boxes()
             areas = masks.areas().astype(np.float64)
+            sizes = _sizes_of_masks(sizes, image_rows, masks.sizes.astype(np.int64), place)
         else:
             boxes = _boxes(records, place)
             areas = boxes[:, 2] * boxes[:, 3]
@@ -273,6 +275,22 @@ def _near(places: np.ndarray, what: str, place: Callable[[int], str]) -> np.ndar
         got = f"{np.abs(places[i]).max():g} in {place(i)}"
         raise DataError(f"{what} must lie within {_FARTHEST:g} pixels; got {got}.")
     return places
+
+
+def _sizes_of_masks(
+    sizes: np.ndarray, images: np.ndarray, masks: np.ndarray, place: Callable[[int], str]
+) -> np.ndarray:
+    """The sizes of images, those that the file does not say taken from their masks, which must agree."""
+    unknown = np.asarray((sizes <= 0).any(axis=1))
+    listed, first = np.unique(images, return_index=True)
+    known = sizes.copy()
+    known[listed] = np.where(unknown[listed, None], masks[first], sizes[listed])
+    wrong = np.flatnonzero((masks != known[images]).any(axis=1))
+    if len(wrong):
+        i = int(wrong[0])
+        wanted = tuple(known[images[i]].tolist())
+        raise DataError(f"size must be {wanted}, as other masks' of the image; got {masks[i].tolist()} in {place(i)}.")
+    return known
 
 
 def _keypoints(records: Sequence[Any], place: Callable[[int], str], points: int | None = None) -> np.ndarray:

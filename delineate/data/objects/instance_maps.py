@@ -45,8 +45,8 @@ def read_predictions(path: str | Path, truth: Annotations) -> Objects:
         DataError: naming the file, when a map is called after no image, has another size, or cannot be read.
     """
     if truth.num_classes != 1:
-        advice = "Instance maps say no class; write COCO results, or pass --class-agnostic files."
-        raise DataError(f"truth must have one class; got {truth.num_classes}. {advice}")
+        advice = "Instance maps say no class; write COCO results, or score boxes and masks with --class-agnostic."
+        raise DataError(f"truth must have one class for the maps in {path}; got {truth.num_classes}. {advice}")
     places = {str(image): i for i, image in enumerate(truth.image_ids)}
     places |= {Path(file).stem: i for i, file in enumerate(truth.image_files) if file}
     found = []

@@ -75,7 +75,12 @@ def open_truth(path: str | Path, *, columns: Columns = "boxes", format: str = "a
 
 
 def open_predictions(
-    path: str | Path, truth: Annotations, *, columns: Columns = "boxes", format: str = "auto"
+    path: str | Path,
+    truth: Annotations,
+    *,
+    columns: Columns = "boxes",
+    format: str = "auto",
+    class_agnostic: bool = False,
 ) -> Objects:
     """Predicted objects.
 
@@ -85,13 +90,17 @@ def open_predictions(
         truth: what they refer to.
         columns: what is to be compared.
         format: one of :data:`PREDICTION_FORMATS`, or "auto" to go by what lies there.
+        class_agnostic: take all classes as one; instance maps, which say none, then fit any truth.
 
     Raises:
         DataError: when nothing lies there, it is none of these, or it cannot be read.
         UnknownNameError: on an unknown format.
     """
     path = _existing(path, "predictions")
-    return PREDICTION_FORMATS[_prediction_format(path) if format == "auto" else format](path, truth, columns)
+    chosen = _prediction_format(path) if format == "auto" else format
+    listed = truth.class_agnostic() if class_agnostic and chosen == "instance-maps" else truth
+    found = PREDICTION_FORMATS[chosen](path, listed, columns)
+    return found.class_agnostic() if class_agnostic else found
 
 
 def prediction_blocks(

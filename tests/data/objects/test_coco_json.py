@@ -125,6 +125,25 @@ def test_true_masks(tmp_path):
     assert objects.boxes.tolist() == objects.masks.boxes().tolist() == [[1, 1, 4, 3], [0, 0, 1, 4]]
 
 
+@pytest.mark.parametrize("missing", [..., 0])
+def test_an_image_without_a_size_has_that_of_its_masks(tmp_path, missing):
+    """So that predictions of another size are an error, not objects that meet nothing."""
+    content = changed(TRUTH, ["annotations", 0, "segmentation"], {"size": [10, 8], "counts": [9, 3, 68]})
+    for i in range(2):
+        for side in ("height", "width"):
+            content = changed(content, ["images", i, side], missing)
+    truth = read_truth(write(tmp_path, content), columns="masks")
+    assert truth.image_sizes.tolist() == [[6, 7], [10, 8]]
+    assert read_truth(write(tmp_path, content)).image_sizes.tolist() == [[0, 0], [0, 0]]
+    other = changed(RESULTS[:1], [0, "segmentation"], {"size": [7, 6], "counts": [2, 40]})
+    with pytest.raises(DataError, match=r"size must be \(6, 7\), as the image's; got .*7, 6.* in .*r\.json, \$\[0\]"):
+        read_predictions(write(tmp_path, other, "r.json"), truth, columns="masks")
+    again = {**content["annotations"][0], "id": 8, "segmentation": {"size": [8, 10], "counts": [9, 3, 68]}}
+    content["annotations"].append(again)
+    with pytest.raises(DataError, match=r"size must be \(10, 8\), as other masks' of the image; got \[8, 10\].*id 8"):
+        read_truth(write(tmp_path, content), columns="masks")
+
+
 def test_true_keypoints(tmp_path):
     objects = read_truth(write(tmp_path, TRUTH), columns="keypoints").objects
     assert objects.keypoints.tolist() == [[[2, 3, 2], [4, 5, 1]], [[0, 0, 0]] * 2]
