@@ -100,6 +100,10 @@ def score_command(
         Path | None,
         typer.Option(help="Predicted panoptic PNGs, when not beside the JSON.", rich_help_panel="Other tasks"),
     ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Of a VOC root: the images that ImageSets/Main lists, val say.", rich_help_panel="Formats"),
+    ] = None,
     truth_format: Annotated[
         str | None,
         typer.Option(help="coco, voc, yolo or instance-maps, when not recognised.", rich_help_panel="Formats"),
@@ -150,6 +154,7 @@ def score_command(
         "tolerance": tolerance,
         "truth_folder": truth_folder,
         "prediction_folder": prediction_folder,
+        "split": split,
         "truth_format": truth_format,
         "prediction_format": prediction_format,
     }

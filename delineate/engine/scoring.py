@@ -154,6 +154,7 @@ def _measure_objects(
     *,
     truth_format: str = "auto",
     prediction_format: str = "auto",
+    split: str | None = None,
     iou_thresholds: Sequence[float | int] = COCO_IOU_THRESHOLDS,
     area_ranges: Mapping[str, tuple[float | int, float | int]] | None = None,
     max_detections: Sequence[int] | None = None,
@@ -171,7 +172,7 @@ def _measure_objects(
     check_object_options(iou_thresholds, ranges, limits)
     steps = 4 + errors
     progress(0, steps)
-    listed = open_truth(ground_truth, columns=columns, format=truth_format)
+    listed = open_truth(ground_truth, columns=columns, format=truth_format, split=split)
     truth = listed.class_agnostic() if class_agnostic else listed
     progress(1, steps)
     match = partial(
@@ -276,16 +277,18 @@ def _measure_voc(
     *,
     truth_format: str = "auto",
     prediction_format: str = "auto",
+    split: str | None = None,
     iou_thresholds: Sequence[float | int] = (0.5,),
     inclusive_pixels: bool = True,
 ) -> tuple[dict[str, Any], None]:
     checked_thresholds(iou_thresholds)
     progress(0, 3)
-    truth = open_truth(ground_truth, format=truth_format)
+    truth = open_truth(ground_truth, format=truth_format, split=split)
     progress(1, 3)
     found = open_predictions(predictions, truth, format=prediction_format)
     progress(2, 3)
     scores = voc_scores(truth, found, iou_thresholds=iou_thresholds, inclusive_pixels=inclusive_pixels)
+    scores["images"] = truth.num_images
     progress(3, 3)
     return scores, None
 

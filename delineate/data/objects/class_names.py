@@ -19,7 +19,19 @@ from delineate.structures.annotations import Annotations
 UNKNOWN = -1
 AMBIGUOUS = -2
 DATA_FILES = ("data.yaml", "data.yml", "dataset.yaml")
+HOW_TO_NUMBER = "list the names in the order of the numbers, one a line, in a classes.txt beside the predictions"
 _MOST_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class UnnumberedAnnotations(Annotations):
+    """Annotations of files that call a class by its name alone, as VOC's XML files do.
+
+    The order of their classes is only the alphabet's, while a network counts in the order that it was trained with:
+    what a number in predictions stands for must come from a list beside them (:func:`class_list_beside`). A type rather
+    than a guess by the names' order, since YOLO and COCO number classes that happen to be in alphabetical order; with
+    a single class there is nothing to mix up.
+    """
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,8 @@ class NameIndex:
         kind: "image" or "class", for an error's text.
         indices: the index of each name; ``AMBIGUOUS`` for a name that stands for two.
         shown: the names to choose from, for an error's text.
+        numbers: the name that each number stands for; empty where numbers stand for none, None where all are names.
+        listed_in: the file that says what numbers stand for, where one does.
 
     Example:
         >>> names = NameIndex("class", {"cat": 0, "dog": 1}, ("cat", "dog"))
@@ -42,6 +56,8 @@ class NameIndex:
     kind: str
     indices: Mapping[Hashable, int]
     shown: tuple[str, ...]
+    numbers: Mapping[int, str] | None = None
+    listed_in: str = ""
 
     def find(self, names: Sequence[Hashable]) -> Int64[np.ndarray, " N"]:
         """The index of each name; ``UNKNOWN`` or ``AMBIGUOUS`` where there is no single one."""
@@ -53,10 +69,23 @@ class NameIndex:
         got = f"'{text[:77]}...'" if len(text) > 80 else f"'{text}'"
         if self.indices.get(name, UNKNOWN) == AMBIGUOUS:
             return f"{self.kind} must stand for one {self.kind}; got {got}, which two of them are called"
+        known = f"{self.kind} must be one of the {len(self.shown)} known ones; got {got}"
+        if self.numbers is not None and text.isascii() and text.removeprefix("-").isdecimal() and len(text) < 10:
+            return f"{known} ({self._of_numbers(int(text), self.numbers)})"
         near = nearest_name(text, self.shown) if len(self.shown) <= 1000 and len(text) <= 80 else None
         near = near or (self.shown[0] if self.shown else None)
         hint = f" (did you mean '{near}'?)" if near else ""
-        return f"{self.kind} must be one of the {len(self.shown)} known ones; got {got}{hint}"
+        return f"{known}{hint}"
+
+    def _of_numbers(self, number: int, numbers: Mapping[int, str]) -> str:
+        """What numbers stand for: one of them is no slip of the pen for a name."""
+        if number in numbers:
+            return f"{number} is '{numbers[number]}' in {self.listed_in}; the truth has {few_names(self.shown)}"
+        if not numbers:
+            return f"the truth does not number its classes, {few_names(self.shown)}; {HOW_TO_NUMBER}"
+        if set(numbers) == set(range(len(numbers))):
+            return f"numbers count from 0 in the order of {few_names([numbers[one] for one in sorted(numbers)])}"
+        return f"numbers are ids: {few_names([f'{one} is {numbers[one]}' for one in sorted(numbers)])}"
 
 
 def image_index(truth: Annotations) -> NameIndex:
@@ -75,7 +104,54 @@ def class_index(truth: Annotations) -> NameIndex:
     pairs: list[tuple[Hashable, int]] = []
     for label, (name, class_id) in enumerate(zip(truth.classes, truth.class_ids, strict=True)):
         pairs += ((name, label), (class_id, label), (str(class_id), label))
-    return NameIndex("class", _indices(pairs), truth.classes)
+    return NameIndex("class", _indices(pairs), truth.classes, dict(zip(truth.class_ids, truth.classes, strict=True)))
+
+
+def class_index_beside(truth: Annotations, folder: Path) -> NameIndex:
+    """The classes by name and by the numbers of predictions in a folder.
+
+    Numbers count the names of :func:`class_list_beside`; without a list they are the ids of the truth, and stand for
+    nothing where the truth has none (:func:`is_numbered`).
+    """
+    path = class_list_beside(folder, truth)
+    if path is None and is_numbered(truth):
+        return class_index(truth)
+    listed = () if path is None else read_class_names(path)
+    label_of_name = {name: label for label, name in enumerate(truth.classes)}
+    pairs: list[tuple[Hashable, int]] = list(label_of_name.items())
+    for number, name in enumerate(listed):
+        if name in label_of_name:
+            pairs += ((number, label_of_name[name]), (str(number), label_of_name[name]))
+    return NameIndex("class", _indices(pairs), truth.classes, dict(enumerate(listed)), str(path or ""))
+
+
+def is_numbered(truth: Annotations) -> bool:
+    """Whether a class number means something to the truth by itself; see :class:`UnnumberedAnnotations`."""
+    return truth.num_classes < 2 or not isinstance(truth, UnnumberedAnnotations)
+
+
+def class_list_beside(folder: Path, truth: Annotations) -> Path | None:
+    """The class list in a folder of predictions, or in the one above, that says what their numbers stand for.
+
+    Returns:
+        None where there is none, or it says nothing, as the truth has numbers alone ("class 0", "class 1" ...).
+
+    Raises:
+        DataError: as :func:`find_class_list`.
+    """
+    if truth.classes and truth.classes == numbered_names(truth.num_classes):
+        return None
+    return find_class_list([folder, folder.absolute().parent])
+
+
+def numbered_names(count: int) -> tuple[str, ...]:
+    """What classes are called that have numbers alone.
+
+    Example:
+        >>> numbered_names(2)
+        ('class 0', 'class 1')
+    """
+    return tuple(f"class {number}" for number in range(count))
 
 
 def files_in(path: str | Path, suffix: str, role: str) -> list[Path]:
@@ -90,6 +166,15 @@ def files_in(path: str | Path, suffix: str, role: str) -> list[Path]:
         raise DataError(f"{role} must be a folder with {suffix} files; got {folder}, which holds none.")
     files.sort(key=lambda entry: entry.name)
     return files
+
+
+def text_files(path: str | Path, role: str) -> list[Path]:
+    """The ``.txt`` files of a folder but for a list of classes, which labelling tools put among them.
+
+    Raises:
+        DataError: when there is no such folder or it has no text file at all.
+    """
+    return [file for file in files_in(path, ".txt", role) if file.name != "classes.txt"]
 
 
 def images_of_files(files: Sequence[Path], truth: Annotations) -> Int64[np.ndarray, " F"]:
@@ -119,27 +204,44 @@ def existing_folder(path: str | Path, role: str) -> Path:
     return folder
 
 
-def find_class_names(folders: Iterable[Path]) -> tuple[str, ...] | None:
-    """The class names in the first folder that has ``data.yaml``, ``classes.txt`` or a ``.names`` file.
+def few_names(names: Sequence[str]) -> str:
+    """Some names, for an error's text.
 
-    Returns:
-        The names in order of their numbers, or None where no folder has such a file.
+    Example:
+        >>> few_names(["a", "b"]), few_names(list("abcdefg"))
+        ('a, b', 'a, b, c, d, e, ...')
+    """
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def find_class_names(folders: Iterable[Path]) -> tuple[str, ...] | None:
+    """The names in the list of :func:`find_class_list`, in order of their numbers, or None without one.
 
     Raises:
         DataError: naming the file, when it cannot be understood, or numbers are left out.
     """
+    path = find_class_list(folders)
+    return None if path is None else read_class_names(path)
+
+
+def find_class_list(folders: Iterable[Path]) -> Path | None:
+    """``data.yaml``, ``classes.txt`` or a ``.names`` file in the first folder that has one, or None.
+
+    Raises:
+        DataError: when a folder has several ``.names`` files.
+    """
     for folder in folders:
         for name in DATA_FILES:
             if (folder / name).is_file():
-                return read_class_names(folder / name)
+                return folder / name
         if (folder / "classes.txt").is_file():
-            return read_class_names(folder / "classes.txt")
+            return folder / "classes.txt"
         listed = sorted(folder.glob("*.names"))
         if len(listed) > 1:
             found = ", ".join(path.name for path in listed)
             raise DataError(f"class list must be one file; got {found} in {folder}. Pass the classes instead.")
         if listed:
-            return read_class_names(listed[0])
+            return listed[0]
     return None
 
 

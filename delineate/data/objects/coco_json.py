@@ -18,6 +18,7 @@ import numpy as np
 
 from delineate.checks import require
 from delineate.data.json_files import decoded_json, json_bytes, many_objects
+from delineate.data.objects.plausible import require_pixels
 from delineate.data.objects.segmentations import Segmentation, Whole, segmentation_masks
 from delineate.errors import DataError
 from delineate.structures.annotations import Annotations
@@ -222,9 +223,12 @@ def read_predictions(path: str | Path, truth: Annotations, *, columns: Columns =
         else:
             records, prefix = decoded_json(content, list[record], path, wrong), "$"
         del content
-        return prediction_columns(
+        found = prediction_columns(
             records, truth, columns=columns, place=lambda i: f"{path}, {prefix}[{i}]", folder=path.parent
         )
+        if columns == "boxes":
+            require_pixels(found.boxes, truth.image_sizes[found.images], path)
+        return found
 
 
 def prediction_columns(
@@ -323,6 +327,9 @@ def _known(
     if len(values) == 0:
         return values
     listed = np.array([value for value in ids if isinstance(value, int)], np.int64)
+    if len(ids) and not len(listed):
+        advice = "Write JSON Lines (.jsonl), whose records may name their images."
+        raise DataError(f"{key} must be a name as '{ids[0]}', by which the truth calls it; got {values[0]}. {advice}")
     order = np.argsort(listed, kind="stable")
     places = np.minimum(np.searchsorted(listed[order], values), max(len(listed) - 1, 0))
     unknown = np.flatnonzero(listed[order][places] != values) if len(listed) else np.zeros(1, np.int64)

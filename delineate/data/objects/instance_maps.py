@@ -38,11 +38,12 @@ def read_predictions(path: str | Path, truth: Annotations) -> Objects:
     """The objects of predicted maps. Maps hold no confidence: every object has a score of 1, in order of its number.
 
     Args:
-        path: a folder of maps; an image without one has no detections.
+        path: a folder of maps, one for each image; where nothing was found, a map of zeros.
         truth: what they refer to; it must have one class.
 
     Raises:
-        DataError: naming the file, when a map is called after no image, has another size, or cannot be read.
+        DataError: naming the file, when a map is called after no image, has another size, or cannot be read; naming
+            the image, when it has no map.
     """
     if truth.num_classes != 1:
         advice = "Instance maps say no class; write COCO results, or score boxes and masks with --class-agnostic."
@@ -55,6 +56,10 @@ def read_predictions(path: str | Path, truth: Annotations) -> Objects:
         if image is None:
             raise DataError(f"maps must be called after an image of the truth; got {file}.")
         found.append((image, file))
+    missing = sorted(set(range(truth.num_images)) - {image for image, _ in found})
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise DataError(f"maps must cover every image; got none for {truth.image_ids[missing[0]]}{more} in {path}.")
     objects, sizes = _objects(found, scored=True)
     for (image, file), size in zip(found, sizes, strict=True):
         true = tuple(truth.image_sizes[image])

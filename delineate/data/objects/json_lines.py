@@ -13,8 +13,9 @@ import msgspec
 import numpy as np
 
 from delineate.checks import require
-from delineate.data.objects.class_names import NameIndex, class_index, image_index
+from delineate.data.objects.class_names import NameIndex, class_index, class_index_beside, image_index, is_numbered
 from delineate.data.objects.coco_json import Box, Columns, prediction_columns
+from delineate.data.objects.plausible import require_pixels
 from delineate.data.objects.segmentations import Segmentation
 from delineate.data.objects.text_rows import line_blocks
 from delineate.errors import DataError
@@ -23,6 +24,12 @@ from delineate.structures.objects import Objects
 
 _GZIP = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_MISNOMERS = {  # what other tools call a field
+    "image_id": ("image", "file_name", "filename", "image_name", "img", "img_id", "path"),
+    "category": ("class", "class_name", "category_name", "label", "name", "class_id", "label_id", "cls"),
+    "score": ("confidence", "conf", "probability", "scores"),
+    "bbox": ("box", "boxes", "bounding_box"),
+}
 
 
 class _Record(msgspec.Struct, gc=False, kw_only=True):
@@ -59,8 +66,10 @@ def read_predictions(path: str | Path, truth: Annotations, *, columns: Columns =
     """The detections of a ``.jsonl`` or ``.jsonl.gz`` file.
 
     A line is a COCO result: ``{"image_id": 7, "category_id": 1, "bbox": [x, y, width, height], "score": 0.9}``, with
-    ``segmentation`` or ``keypoints`` in place of ``bbox``. ``image_id`` may also be an image's name, and ``category``
-    a class's name in place of ``category_id``. Empty lines are passed over.
+    ``segmentation`` or ``keypoints`` in place of ``bbox``. ``image_id`` may also be an image's name (no other field is
+    read as one), and ``category`` a class's name in place of ``category_id``. Where the truth does not number its
+    classes (VOC XML), ``category_id`` counts the names of ``data.yaml``, ``classes.txt`` or a ``.names`` file in the
+    folder of the file or the one above it. Empty lines are passed over.
 
     Args:
         path: the file.
@@ -82,22 +91,25 @@ def prediction_blocks(path: str | Path, truth: Annotations, *, columns: Columns 
 
     Raises:
         DataError: naming file and line, on a record of another form, an unknown image or class, a damaged mask, a
-            number that is not finite, bytes that are no UTF-8; naming the file, when it is missing or its compression
-            is damaged.
+            number that is not finite, bytes that are no UTF-8; naming the file, when it is missing, its compression is
+            damaged, or the boxes of its first part are all relative.
         ArgumentError: on other ``columns``.
     """
     require(columns in RECORDS, "columns", f"be one of {', '.join(RECORDS)}", f"'{columns}'")
     path = Path(path)
-    images, classes = image_index(truth), class_index(truth)
+    images = image_index(truth)
+    classes = class_index(truth) if is_numbered(truth) else class_index_beside(truth, path.parent)
     numbered = replace(truth, image_ids=tuple(range(truth.num_images)), class_ids=tuple(range(truth.num_classes)))
     decoder = msgspec.json.Decoder(RECORDS[columns])
     line = done = 0
     for block in _blocks(path):
         place = _places(block, line, path)
         records = _decoded(block, decoder, place)
-        _number(records, images, classes, place)
+        _number(records, images, classes, place, block)
         if records:
             objects = prediction_columns(records, numbered, columns=columns, place=place, folder=path.parent)
+            if done == 0 and columns == "boxes":
+                require_pixels(objects.boxes, truth.image_sizes[objects.images], path)
             yield replace(objects, ids=objects.ids + done)
         line += block.count(b"\n")
         done += len(records)
@@ -137,8 +149,30 @@ def _decoded(block: bytes, decoder: msgspec.json.Decoder[Any], place: Callable[[
         return list(map(decoder.decode, lines))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         wrong = next(number for number, line in enumerate(lines) if not _decodes(line, decoder))
-        advice = " A file that is one JSON list is called .json." if lines[wrong].lstrip().startswith(b"[") else ""
+        listed = lines[wrong].lstrip().startswith(b"[")
+        advice = " A file that is one JSON list is called .json." if listed else _renaming(lines[wrong])
         raise DataError(f"line must be a COCO result; got, in {place(wrong)}: {error}.{advice}") from None
+
+
+def _renaming(line: bytes) -> str:
+    """What to do about a record that lacks a field and has one that other tools write in its place; "" without one."""
+    try:
+        record = msgspec.json.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ""
+    if not isinstance(record, dict):
+        return ""
+    if isinstance(record.get("category_id"), str):
+        return " A class's name belongs in category."
+    if isinstance(record.get("category"), int):
+        return " A class's number belongs in category_id."
+    for field, names in _MISNOMERS.items():
+        found = next((name for name in names if name in record), None)
+        if found is not None and field not in record and not (field == "category" and "category_id" in record):
+            numbered = field == "category" and isinstance(record[found], int)
+            what = " (an id, or an image's name)" if field == "image_id" else ""
+            return f" Call '{found}' {'category_id' if numbered else field}{what}."
+    return ""
 
 
 def _decodes(line: bytes, decoder: msgspec.json.Decoder[Any]) -> bool:
@@ -149,11 +183,15 @@ def _decodes(line: bytes, decoder: msgspec.json.Decoder[Any]) -> bool:
     return True
 
 
-def _number(records: Sequence[_Record], images: NameIndex, classes: NameIndex, place: Callable[[int], str]) -> None:
+def _number(
+    records: Sequence[_Record], images: NameIndex, classes: NameIndex, place: Callable[[int], str], block: bytes
+) -> None:
     """Put the index of image and class in place of what the records call them."""
     names = [record.category if record.category_id is None else record.category_id for record in records]
     if None in names:
-        raise DataError(f"line must have category_id or category; got neither in {place(names.index(None))}.")
+        wrong = names.index(None)
+        advice = _renaming(list(filter(bytes.strip, block.split(b"\n")))[wrong])
+        raise DataError(f"line must have category_id or category; got neither in {place(wrong)}.{advice}")
     columns = []
     for index, called in ((images, [record.image_id for record in records]), (classes, names)):
         found = index.find(called)

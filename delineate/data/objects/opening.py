@@ -57,7 +57,9 @@ PREDICTION_FORMATS: Registry[Callable[[Path, Annotations, Columns], Objects]] = 
 )
 
 
-def open_truth(path: str | Path, *, columns: Columns = "boxes", format: str = "auto") -> Annotations:
+def open_truth(
+    path: str | Path, *, columns: Columns = "boxes", format: str = "auto", split: str | None = None
+) -> Annotations:
     """Images, classes and true objects.
 
     Args:
@@ -65,13 +67,21 @@ def open_truth(path: str | Path, *, columns: Columns = "boxes", format: str = "a
             of instance maps.
         columns: what is to be compared.
         format: one of :data:`TRUTH_FORMATS`, or "auto" to go by what lies there.
+        split: of a VOC root, the images that ``ImageSets/Main/<split>.txt`` lists; all when left out.
 
     Raises:
         DataError: when nothing lies there, it is none of these, or it cannot be read.
         UnknownNameError: on an unknown format.
     """
     path = _existing(path, "ground truth")
-    return TRUTH_FORMATS[_truth_format(path) if format == "auto" else format](path, columns)
+    chosen = _truth_format(path) if format == "auto" else format
+    if split is None:
+        return TRUTH_FORMATS[chosen](path, columns)
+    if chosen != "voc":
+        raise DataError(
+            f"split must be left out but for a VOC root; got '{split}' for {path}. Name the split's own files."
+        )
+    return voc_xml.read_truth(_of(path, columns, "boxes"), images=voc_xml.split_images(path, split))
 
 
 def open_predictions(

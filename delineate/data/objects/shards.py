@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 
 from delineate.checks import require
-from delineate.data.objects.class_names import NameIndex, class_index, files_in, image_index
+from delineate.data.objects.class_names import (
+    NameIndex,
+    class_index,
+    class_index_beside,
+    class_list_beside,
+    files_in,
+    image_index,
+    is_numbered,
+)
 from delineate.data.objects.coco_json import Columns
 from delineate.errors import ArgumentError, DataError
 from delineate.files import replaced_file
@@ -44,13 +52,17 @@ def read_predictions(path: str | Path, truth: Annotations, *, columns: Columns =
     =============  =====================================================================================
     ``image_ids``  (N,) whole numbers or text: the images' ids; with ``images``, the ids it points into
     ``images``     (N,) whole numbers, may be left out: places in ``image_ids``, which then has any length
-    ``labels``     (N,) whole numbers: class ids
+    ``labels``     (N,) whole numbers: class ids (see below where the truth has none, as VOC's XML)
     ``scores``     (N,) numbers
     ``boxes``      (N, 4) numbers: x, y, width, height in pixels
     ``keypoints``  (N, P, 3) numbers: x, y, visibility
     ``mask_text``  (C,) uint8: COCO's compressed run lengths back to back, with ``mask_offsets`` (N + 1,) and
                    ``mask_sizes`` (N, 2), height and width
     =============  =====================================================================================
+
+    Where the truth does not number its classes, labels count the names of ``data.yaml``, ``classes.txt`` or a
+    ``.names`` file in the folder or the one above it; without such a list the truth's classes in alphabetical order, as
+    :func:`write_shard` writes them.
 
     Nothing is unpickled, and an array is only unpacked when its header agrees with the size that the archive states.
 
@@ -83,8 +95,10 @@ def read_predictions(path: str | Path, truth: Annotations, *, columns: Columns =
 def prediction_blocks(path: str | Path, truth: Annotations, *, columns: Columns = "boxes") -> Iterator[Objects]:
     """The detections of :func:`read_predictions` a shard at a time, in order; ``ids`` start anew in each."""
     require(columns in _COLUMNS, "columns", f"be one of {', '.join(_COLUMNS)}", f"'{columns}'")
-    images, labels = image_index(truth), class_index(truth)
-    for file in _files(path):
+    files = _files(path)
+    listed = not is_numbered(truth) and class_list_beside(files[0].parent, truth) is not None
+    images, labels = image_index(truth), class_index_beside(truth, files[0].parent) if listed else class_index(truth)
+    for file in files:
         yield _objects(_Shard(file, _arrays(file, columns)), truth, images, labels, columns)
 
 

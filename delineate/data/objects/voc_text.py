@@ -10,7 +10,14 @@ import numpy as np
 from jaxtyping import Int64
 
 from delineate.checks import require
-from delineate.data.objects.class_names import AMBIGUOUS, class_index, files_in, image_index, images_of_files
+from delineate.data.objects.class_names import (
+    AMBIGUOUS,
+    class_index_beside,
+    image_index,
+    images_of_files,
+    text_files,
+)
+from delineate.data.objects.plausible import require_pixels
 from delineate.data.objects.text_rows import pixel_boxes, read_rows, sizes_of_rows
 from delineate.errors import DataError
 from delineate.registry import nearest_name
@@ -43,15 +50,16 @@ def read_predictions(path: str | Path, truth: Annotations) -> Objects:
 
     Raises:
         DataError: naming file and line, on an unknown image or class, a line of another form, numbers that are not
-            finite, corners the wrong way round, or two files of one class.
+            finite, corners the wrong way round, boxes that are all relative, or two files of one class.
     """
-    files = files_in(path, ".txt", "predictions")
+    files = text_files(path, "predictions")
     label_of_file = _labels_of_files(files, truth)
     rows = read_rows(files, lambda widths: widths == 6, RESULT_LAYOUT, image_index(truth))
     numbers = rows.numbers.reshape(-1, 5)
     boxes = numbers[:, 1:].copy()
     boxes[:, 2:] -= boxes[:, :2]
     rows.refuse(boxes[:, 2:].min(axis=1) < 0, "corners must be xmin ymin xmax ymax, the smaller first")
+    require_pixels(boxes, truth.image_sizes[rows.codes], path)
     return Objects.of(
         images=rows.codes,
         labels=np.repeat(label_of_file, rows.counts),
@@ -66,20 +74,22 @@ def read_predictions_by_image(path: str | Path, truth: Annotations, *, box_forma
     Args:
         path: the folder; an image without a file has no detections.
         truth: the images and classes that the detections refer to. A file is called after an image's id or file; a
-            class is written as its name (without blanks) or its id.
+            class is written as its name (without blanks) or as a number: its place, from 0, in ``data.yaml``,
+            ``classes.txt`` or a ``.names`` file in the folder or the one above it; without such a list its id.
         box_format: "xyxy" for left top right bottom and "xywh" for left top width height, in pixels;
             "cxcywh_relative" for centre and size as fractions of the image. Four numbers do not tell which they are,
             so it must be said.
 
     Raises:
         DataError: naming file and line, on an unknown image or class, a line of another form, numbers that are not
-            finite, negative widths, boxes that are not relative, or an image whose size is needed and not known.
+            finite, negative widths, boxes that are not relative or should not be, an image whose size is needed and
+            not known, or a number without a list where the truth numbers no classes (VOC XML).
         ArgumentError: on another ``box_format``.
     """
     require(box_format in BOX_FORMATS, "box_format", f"be one of {', '.join(BOX_FORMATS)}", f"'{box_format}'")
-    files = files_in(path, ".txt", "predictions")
+    files = text_files(path, "predictions")
     image_of_file = images_of_files(files, truth)
-    rows = read_rows(files, lambda widths: widths == 6, _COLUMNS[box_format], class_index(truth))
+    rows = read_rows(files, lambda widths: widths == 6, _COLUMNS[box_format], class_index_beside(truth, Path(path)))
     images = np.repeat(image_of_file, rows.counts)
     numbers = rows.numbers.reshape(-1, 5)
     boxes = numbers[:, 1:].copy()
@@ -88,7 +98,21 @@ def read_predictions_by_image(path: str | Path, truth: Annotations, *, box_forma
     rows.refuse(boxes[:, 2:].min(axis=1) < 0, f"boxes must have no negative size; lines are {_COLUMNS[box_format]}")
     if box_format == "cxcywh_relative":
         boxes = pixel_boxes(boxes, sizes_of_rows(truth, images, rows), rows)
+    else:
+        require_pixels(boxes, truth.image_sizes[images], path)
     return Objects.of(images=images, labels=rows.codes, boxes=boxes, scores=numbers[:, 0].copy())
+
+
+def split_of_results(path: str | Path) -> str | None:
+    """The split that the files of a folder of VOC results are of: ``<prefix>_det_<split>_<class>.txt``.
+
+    Returns:
+        One word; None when it is no folder, has no such files, or not all of them name the same split.
+    """
+    files = text_files(path, "predictions") if any(Path(path).glob("*.txt")) else []
+    splits = {file.stem.partition("_det_")[2].partition("_") for file in files}
+    named = {split for split, _, label in splits if label}
+    return named.pop() if len(named) == 1 and all(label for _, _, label in splits) else None
 
 
 def _labels_of_files(files: Sequence[Path], truth: Annotations) -> Int64[np.ndarray, " F"]:

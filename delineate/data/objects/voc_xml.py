@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
 
-from delineate.data.objects.class_names import existing_folder, files_in
+from delineate.data.objects.class_names import UnnumberedAnnotations, existing_folder, files_in
 from delineate.data.objects.text_rows import plain_number
 from delineate.errors import DataError
 from delineate.registry import nearest_name
@@ -36,10 +36,12 @@ def read_truth(
     Args:
         path: the folder.
         classes: the class names in order; when left out, those that occur, in alphabetical order.
-        images: names of files without suffix, such as a split's (see :func:`read_image_list`); all when left out.
+        images: names of files without suffix, such as a split's (see :func:`split_images`); all when left out.
 
     Returns:
         Annotations whose image ids are the names of the XML files without suffix. Difficult objects are ``ignored``.
+        :class:`~delineate.data.objects.class_names.UnnumberedAnnotations` where ``classes`` are left out: the files
+        give their classes no numbers.
 
     Raises:
         DataError: naming file and object, on XML that is damaged, holds a document type or entities, or is no
@@ -65,7 +67,7 @@ def read_truth(
                 f"class must be one of the {len(known)} given; got '{name[:80]}' in "
                 f"{files[stems[image]]}, object {number}. {hint}"
             )
-    return Annotations.of(
+    return (UnnumberedAnnotations if classes is None else Annotations).of(
         stems,
         known,
         Objects.of(
@@ -77,6 +79,26 @@ def read_truth(
         image_sizes=[_size(document, files[stem]) for stem, document in zip(stems, documents, strict=True)],
         image_files=[document.fields.get(("filename",), "") for document in documents],
     )
+
+
+def split_images(path: str | Path, split: str) -> tuple[str, ...]:
+    """The names of a split's images, as ``ImageSets/Main/<split>.txt`` of a VOC root lists them.
+
+    Args:
+        path: the root, or its ``Annotations`` folder.
+        split: such as "val".
+
+    Raises:
+        DataError: naming the lists that there are, when there is none of this name; as :func:`read_image_list`.
+    """
+    folder = existing_folder(path, "annotations").absolute()
+    root = folder.parent if folder.name == "Annotations" else folder
+    lists = {file.stem: file for file in sorted((root / "ImageSets/Main").glob("*.txt"))}
+    if split not in lists:
+        names = [name for name in lists if "_" not in name] or list(lists)  # "cat_val.txt" lists a class within a split
+        there = ", ".join(names[:10]) if names else "no list"
+        raise DataError(f"split must have a list in {root / 'ImageSets/Main'}; got '{split[:80]}'. It holds {there}.")
+    return read_image_list(lists[split])
 
 
 def read_image_list(path: str | Path) -> tuple[str, ...]:

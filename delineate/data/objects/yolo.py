@@ -13,7 +13,19 @@ from delineate.checks import require
 from delineate.data.formats.layout import split_name
 from delineate.data.formats.pairing import pictures_under
 from delineate.data.image_io import image_size
-from delineate.data.objects.class_names import existing_folder, files_in, find_class_names, images_of_files
+from delineate.data.objects.class_names import (
+    HOW_TO_NUMBER,
+    UNKNOWN,
+    class_list_beside,
+    existing_folder,
+    few_names,
+    find_class_names,
+    images_of_files,
+    is_numbered,
+    numbered_names,
+    read_class_names,
+    text_files,
+)
 from delineate.data.objects.text_rows import (
     TextRows,
     pixel_boxes,
@@ -29,7 +41,6 @@ from delineate.structures.rle_masks import DamagedMaskError, RLEMasks
 TRUTH_LAYOUT = "class centre_x centre_y width height, or class x1 y1 x2 y2 x3 y3 ..."
 PREDICTION_LAYOUT = "class centre_x centre_y width height score, or class x1 y1 x2 y2 x3 y3 ... score"
 Columns = Literal["boxes", "masks"]
-_LISTS = ("classes.txt",)  # what labelling tools put among the labels
 _MOST_CLASSES = 100_000
 
 
@@ -58,7 +69,7 @@ def read_truth(path: str | Path, *, classes: Sequence[str] | None = None, column
     pictures = _pictures(folder)
     stems = sorted(pictures)
     sizes = [image_size(pictures[stem]) for stem in stems]
-    files = _label_files(folder, "labels")
+    files = text_files(folder, "labels")
     image_of_stem = {stem: image for image, stem in enumerate(stems)}
     for file in files:
         if file.stem not in image_of_stem:
@@ -67,7 +78,7 @@ def read_truth(path: str | Path, *, classes: Sequence[str] | None = None, column
     rows = read_rows(files, _is_truth, TRUTH_LAYOUT)
     numbers = _classes(rows)
     if names is None:
-        names = tuple(f"class {number}" for number in range(int(numbers.max(initial=-1)) + 1))
+        names = numbered_names(int(numbers.max(initial=-1)) + 1)
     rows.refuse(numbers >= len(names), f"class must be one of the {len(names)} named ones, from 0")
     image_of_file = np.array([image_of_stem[file.stem] for file in files], np.int64)
     images = np.repeat(image_of_file, rows.counts)
@@ -92,26 +103,29 @@ def read_predictions(path: str | Path, truth: Annotations, *, columns: Columns =
 
     Args:
         path: the folder; an image without a file has no detections.
-        truth: the images and classes that the detections refer to. A file is called after an image's id or file; a
-            class is its place in ``truth.classes``, from 0, whatever ``truth.class_ids`` are.
+        truth: the images and classes that the detections refer to. A file is called after an image's id or file. A
+            class is a place, from 0, in ``data.yaml``, ``classes.txt`` or a ``.names`` file in the folder or the one
+            above it; without such a list in ``truth.classes``, whatever ``truth.class_ids`` are.
         columns: what to read, as for :func:`read_truth`.
 
     Raises:
-        DataError: naming file and line, as :func:`read_truth`; and on an image that is unknown or whose size is.
+        DataError: naming file and line, as :func:`read_truth`; on an image that is unknown or whose size is; on a class
+            that the truth does not have; without a list, where the order of the truth's classes is only the alphabet's
+            (VOC XML).
     """
     folder = existing_folder(path, "predictions")
     if (folder / "labels").is_dir():
         folder = folder / "labels"
-    files = _label_files(folder, "predictions")
+    files = text_files(folder, "predictions")
     image_of_file = images_of_files(files, truth)
     rows = read_rows(files, _is_prediction, PREDICTION_LAYOUT)
     numbers = _classes(rows)
-    rows.refuse(numbers >= truth.num_classes, f"class must be one of the {truth.num_classes} true ones, from 0")
+    labels = _labels(numbers, rows, truth, folder)
     images = np.repeat(image_of_file, rows.counts)
     boxes, masks = _outlines(rows, sizes_of_rows(truth, images, rows), 1, columns)
     return Objects.of(
         images=images,
-        labels=numbers,
+        labels=labels,
         boxes=boxes,
         scores=rows.numbers[np.cumsum(rows.lengths) - 1],
         areas=None if masks is None else masks.areas(),
@@ -133,6 +147,28 @@ def _classes(rows: TextRows) -> Int64[np.ndarray, " N"]:
     wrong = (numbers < 0) | (numbers > _MOST_CLASSES) | (numbers != np.floor(numbers))
     rows.refuse(wrong, "class must be a whole number from 0")
     return numbers.astype(np.int64)
+
+
+def _labels(
+    numbers: Int64[np.ndarray, " N"], rows: TextRows, truth: Annotations, folder: Path
+) -> Int64[np.ndarray, " N"]:
+    """The true class of each predicted number."""
+    path = class_list_beside(folder, truth)
+    if path is None:
+        rows.refuse(numbers >= truth.num_classes, f"class must be one of the {truth.num_classes} true ones, from 0")
+        nameless = np.full(len(numbers), not is_numbered(truth))
+        advice = f"The truth does not number its classes; {HOW_TO_NUMBER}."
+        rows.refuse(nameless, f"class must be a number known to stand for one of {few_names(truth.classes)}", advice)
+        return numbers
+    listed = read_class_names(path)
+    rows.refuse(numbers >= len(listed), f"class must be one of the {len(listed)} in {path}, from 0")
+    label_of_name = {name: label for label, name in enumerate(truth.classes)}
+    labels = np.array([label_of_name.get(name, UNKNOWN) for name in listed], np.int64)[numbers]
+    if (labels == UNKNOWN).any():
+        number = int(numbers[np.argmax(labels == UNKNOWN)])
+        advice = f"{number} is '{listed[number]}' in {path}; the truth has {few_names(truth.classes)}."
+        rows.refuse(labels == UNKNOWN, "class must be one of the true ones", advice)
+    return labels
 
 
 def _outlines(
@@ -190,10 +226,6 @@ def _label_folder(path: Path) -> Path:
             f"labels must be those of one split; got {folder} with {', '.join(inside[:5])}. Pass one of them."
         )
     return folder
-
-
-def _label_files(folder: Path, role: str) -> list[Path]:
-    return [file for file in files_in(folder, ".txt", role) if file.name not in _LISTS]
 
 
 def _pictures(folder: Path) -> dict[str, Path]:

@@ -9,12 +9,16 @@ from hypothesis import strategies as st
 from delineate.data.objects.class_names import (
     AMBIGUOUS,
     UNKNOWN,
+    UnnumberedAnnotations,
     class_index,
+    class_index_beside,
     files_in,
     find_class_names,
     image_index,
     images_of_files,
+    is_numbered,
     read_class_names,
+    text_files,
 )
 from delineate.errors import DataError
 from delineate.structures.annotations import Annotations
@@ -48,6 +52,46 @@ def test_a_class_is_called_by_name_and_by_id():
     assert names.problem("dgo") == "class must be one of the 2 known ones; got 'dgo' (did you mean 'dog'?)"
     swapped = class_index(annotations(classes=("1", "0"), class_ids=(0, 1)))
     assert swapped.find(["0", "1", 0, 1]).tolist() == [AMBIGUOUS, AMBIGUOUS, 0, 1]
+
+
+def test_a_number_is_no_slip_of_a_name():
+    one = class_index(annotations(classes=("cat",), class_ids=(0,)))
+    assert one.problem("7").endswith("1 known ones; got '7' (numbers count from 0 in the order of cat)")
+    assert class_index(annotations()).problem(2).endswith("got '2' (numbers are ids: 1 is cat, 5 is dog)")
+    assert class_index(annotations()).problem("²").endswith("(did you mean 'cat'?)")
+    many = tuple("abcdefg")
+    several = class_index(annotations(classes=many, class_ids=range(7)))
+    assert several.problem("-1").endswith("(numbers count from 0 in the order of a, b, c, d, e, ...)")
+    assert (
+        image_index(annotations()).problem("4") == "image must be one of the 2 known ones; got '4' (did you mean '3'?)"
+    )
+
+
+def test_numbers_beside_a_list_count_its_names(tmp_path):
+    (tmp_path / "found").mkdir()
+    for truth in (annotations(), UnnumberedAnnotations.of((3,), ("cat", "dog"), NOTHING)):
+        (tmp_path / "classes.txt").write_text("dog\ncow\ncat")
+        names = class_index_beside(truth, tmp_path / "found")
+        assert names.find(["cat", "0", 0, 2, "dog", 1, 3, 5]).tolist() == [0, 1, 1, 0, 1, UNKNOWN, UNKNOWN, UNKNOWN]
+        assert names.problem("1").endswith(f"got '1' (1 is 'cow' in {tmp_path}/classes.txt; the truth has cat, dog)")
+        assert names.problem("3").endswith("got '3' (numbers count from 0 in the order of dog, cow, cat)")
+        (tmp_path / "classes.txt").unlink()
+    assert class_index_beside(annotations(), tmp_path).find([0, 1, 5]).tolist() == [UNKNOWN, 0, 1]
+    nameless = class_index_beside(UnnumberedAnnotations.of((3,), ("1", "cat"), NOTHING), tmp_path)
+    assert nameless.find(["cat", "1", "0", 0]).tolist() == [1, 0, UNKNOWN, UNKNOWN]
+    assert "got '0' (the truth does not number its classes, 1, cat; list the names in the" in nameless.problem("0")
+
+
+def test_what_is_numbered():
+    assert is_numbered(annotations())
+    assert not is_numbered(UnnumberedAnnotations.of((3,), ("cat", "dog"), NOTHING))
+    assert is_numbered(UnnumberedAnnotations.of((3,), ("cat", "dog"), NOTHING).class_agnostic())
+
+
+def test_a_list_of_classes_is_no_file_of_an_image(tmp_path):
+    for name in ("a.txt", "classes.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in text_files(tmp_path, "predictions")] == ["a.txt"]
 
 
 def test_a_long_name_is_shortened():

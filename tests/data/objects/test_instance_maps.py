@@ -40,6 +40,7 @@ def test_by_hand(maps):
 def test_predictions_have_a_score_of_one(maps, tmp_path):
     truth = read_truth(maps)
     write(tmp_path / "found", "b_mask", [[0, 1, 1], [0, 0, 2]])
+    write(tmp_path / "found", "a", [[0, 0], [0, 0]])
     found = read_predictions(tmp_path / "found", truth)
     assert found.scores.tolist() == [1, 1]
     assert found.images.tolist() == [1, 1]
@@ -49,6 +50,7 @@ def test_predictions_have_a_score_of_one(maps, tmp_path):
 def test_arrays_count_too(maps, tmp_path):
     (tmp_path / "arrays").mkdir()
     np.save(tmp_path / "arrays/a.npy", np.array([[0, 70000], [0, 0]]))
+    np.save(tmp_path / "arrays/b.npy", np.zeros((2, 3), int))
     assert read_predictions(tmp_path / "arrays", read_truth(maps)).areas.tolist() == [1]
     np.save(tmp_path / "arrays/a.npy", np.array([[0, -1], [0, 0]]))
     with pytest.raises(DataError, match=r"instance map must hold numbers from 0; got -1 in .*a\.npy"):
@@ -60,7 +62,11 @@ def test_what_does_not_fit(maps, tmp_path):
     write(tmp_path / "other", "c", [[1]])
     with pytest.raises(DataError, match=r"maps must be called after an image of the truth; got .*c\.png"):
         read_predictions(tmp_path / "other", truth)
+    write(tmp_path / "one", "b", [[0, 0, 0], [0, 0, 0]])
+    with pytest.raises(DataError, match=r"maps must cover every image; got none for a in .*one"):
+        read_predictions(tmp_path / "one", truth)
     write(tmp_path / "size", "a", [[1]])
+    write(tmp_path / "size", "b", [[0, 0, 0], [0, 0, 0]])
     with pytest.raises(DataError, match=r"map must be 2 x 2, as its image; got 1 x 1 in .*a\.png"):
         read_predictions(tmp_path / "size", truth)
     (tmp_path / "empty").mkdir()

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delineate.data.objects import text_rows
+from delineate.data.objects.class_names import UnnumberedAnnotations
 from delineate.data.objects.json_lines import prediction_blocks, read_predictions
 from delineate.errors import ArgumentError, DataError
 from delineate.structures.annotations import Annotations
@@ -130,6 +131,53 @@ def test_gzip_is_recognised_by_its_first_bytes(tmp_path):
     (tmp_path / "bad.gz").write_bytes(packed[:40] + bytes(20) + packed[60:])
     with pytest.raises(DataError, match=r"damaged compression in .*bad\.gz|line must be a COCO result"):
         read_predictions(tmp_path / "bad.gz", TRUTH)
+
+
+def test_numbers_of_a_truth_without_numbers_count_a_list(tmp_path):
+    truth = UnnumberedAnnotations.of(("a",), ("cat", "dog"), Objects.of([], [], []))
+    file = lines(tmp_path / "a.jsonl", {**record("a", None), "category": "dog"}, record("a", 0))
+    with pytest.raises(
+        DataError, match=r"got '0' \(the truth does not number its classes, cat, dog; .*a\.jsonl, line 2"
+    ):
+        read_predictions(file, truth)
+    (tmp_path / "classes.txt").write_text("dog\ncat")
+    assert read_predictions(file, truth).labels.tolist() == [1, 1]
+    numbered = Annotations.of(("a",), ("cat", "dog"), truth.objects)
+    assert read_predictions(file, numbered).labels.tolist() == [1, 0]  # ids of the truth, whatever the list
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "advice"),
+    [
+        (
+            "image_id",
+            "file_name",
+            r"missing required field `image_id`\. Call 'file_name' image_id \(an id, or an image's n",
+        ),
+        ("image_id", "image", r"missing required field `image_id`\. Call 'image' image_id"),
+        ('"category_id": 1', '"label": "cat"', r"got neither in {place}\. Call 'label' category\."),
+        ('"category_id": 1', '"class_id": 3', r"got neither in {place}\. Call 'class_id' category_id\."),
+        ('"category_id": 1', '"category_id": "cat"', r"category_id`\. A class's name belongs in category\."),
+        ('"category_id": 1', '"category": 1', r"category`\. A class's number belongs in category_id\."),
+        ("score", "confidence", r"required field `score`\. Call 'confidence' score\."),
+        ("bbox", "box", r"required field `bbox`\. Call 'box' bbox\."),
+    ],
+)
+def test_a_field_of_another_name_is_pointed_out(tmp_path, old, new, advice):
+    (tmp_path / "a.jsonl").write_text("\n".join([GOOD, "", GOOD.replace(old, new)]))
+    message = advice.replace("{place}", r".*a\.jsonl, line 3")
+    with pytest.raises(DataError, match=message) as raised:
+        read_predictions(tmp_path / "a.jsonl", TRUTH)
+    assert f"{tmp_path / 'a.jsonl'}, line 3" in str(raised.value)
+
+
+def test_relative_boxes_are_no_pixels(tmp_path):
+    records = [record(bbox=[0.5, 0.25, 0.5, 1]) for _ in range(10)]
+    with pytest.raises(
+        DataError, match=r"boxes must be pixels; all 10 lie within 0\.\.1\.5, .* in .*a\.jsonl\. Multiply"
+    ):
+        read_predictions(lines(tmp_path / "a.jsonl", *records), TRUTH)
+    assert len(read_predictions(lines(tmp_path / "a.jsonl", *records, record()), TRUTH)) == 11
 
 
 GOOD = json.dumps(record())

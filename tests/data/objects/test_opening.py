@@ -89,6 +89,31 @@ def test_every_prediction_format_is_recognised(coco, tmp_path):
             open_predictions(tmp_path / name, truth)
 
 
+def test_a_split_of_a_voc_root(coco, tmp_path):
+    (tmp_path / "root/Annotations").mkdir(parents=True)
+    (tmp_path / "root/ImageSets/Main").mkdir(parents=True)
+    for name in ("a", "b"):
+        (tmp_path / f"root/Annotations/{name}.xml").write_text(VOC)
+    (tmp_path / "root/ImageSets/Main/val.txt").write_text("b\n")
+    assert open_truth(tmp_path / "root").image_ids == ("a", "b")
+    assert open_truth(tmp_path / "root", split="val").image_ids == ("b",)
+    with pytest.raises(DataError, match=r"split must have a list in .*; got 'test'\. It holds val"):
+        open_truth(tmp_path / "root", split="test")
+    with pytest.raises(DataError, match="split must be left out but for a VOC root; got 'val'"):
+        open_truth(coco, split="val")
+
+
+def test_results_that_do_not_go_with_the_truth(coco, tmp_path):
+    record = {"image_id": 1, "category_id": 0, "bbox": [0.1, 0.1, 0.5, 0.5], "score": 0.5}
+    (tmp_path / "relative.json").write_text(json.dumps([record] * 12))
+    with pytest.raises(DataError, match=r"boxes must be pixels; all 12 lie within 0\.\.1\.5.*relative\.json"):
+        open_predictions(tmp_path / "relative.json", open_truth(coco))
+    (tmp_path / "voc").mkdir()
+    (tmp_path / "voc/a.xml").write_text(VOC)
+    with pytest.raises(DataError, match=r"image_id must be a name as 'a'.*; got 1\. Write JSON Lines"):
+        open_predictions(tmp_path / "relative.json", open_truth(tmp_path / "voc"))
+
+
 def test_what_is_none_of_them(coco, tmp_path):
     truth = open_truth(coco)
     assert isinstance(truth, Annotations)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delineate.data.objects import shards
+from delineate.data.objects.class_names import UnnumberedAnnotations
 from delineate.data.objects.shards import read_predictions, write_shard
 from delineate.errors import ArgumentError, DataError
 from delineate.structures.annotations import Annotations
@@ -112,6 +113,17 @@ def test_what_is_written_is_read(tmp_path, truth):
     for part, rows in enumerate((slice(0, 20), slice(20, 20), slice(20, 50))):
         write_shard(tmp_path / f"parts/{part}.npz", objects.select(np.arange(50)[rows]), truth)
     assert same(read_predictions(tmp_path / "parts", truth), objects)
+
+
+def test_labels_of_a_truth_without_numbers_count_a_list(tmp_path):
+    truth = UnnumberedAnnotations.of(("a",), ("cat", "dog"), NOTHING)
+    objects = Objects.of([0, 0], [0, 1], [[0, 0, 4, 5]] * 2, scores=[0.5, 0.25])
+    file = tmp_path / "a.npz"
+    write_shard(file, objects, truth)
+    assert same(read_predictions(file, truth), objects)
+    (tmp_path / "classes.txt").write_text("dog\ncat")
+    for path in (file, tmp_path):
+        assert read_predictions(path, truth).labels.tolist() == [1, 0]
 
 
 def test_masks_and_keypoints_are_written_and_read(tmp_path):

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delineate.data.objects import text_rows, voc_text, voc_xml
-from delineate.data.objects.class_names import read_class_names
+from delineate.data.objects.class_names import UnnumberedAnnotations, read_class_names
 from delineate.data.objects.text_rows import plain_number, read_rows
-from delineate.data.objects.voc_text import read_predictions, read_predictions_by_image
+from delineate.data.objects.voc_text import read_predictions, read_predictions_by_image, split_of_results
 from delineate.errors import ArgumentError, DataError
 from delineate.structures.annotations import Annotations
 from delineate.structures.objects import Objects
@@ -126,6 +126,65 @@ def test_files_an_image_by_hand(tmp_path):
     assert objects.boxes.tolist() == [[30, 0, 20, 40], [0, 0, 0, 0]]  # of an image of 40 x 80
     pixels = read_predictions_by_image(tmp_path, TRUTH, box_format="xywh")
     assert pixels.boxes[0].tolist() == [0.5, 0.5, 0.25, 1]
+
+
+def test_numbers_count_the_list_beside_them(tmp_path):
+    truth = UnnumberedAnnotations.of(TRUTH.image_ids, TRUTH.classes, TRUTH.objects)
+    folder_of(tmp_path / "found", {"2007_01.txt": "cat 1 0 0 9 9\n0 1 0 0 9 9\n2 1 0 0 9 9"})
+    with pytest.raises(
+        DataError, match=r"got '0' \(the truth does not number its classes, cat, .*2007_01\.txt, line 2"
+    ):
+        read_predictions_by_image(tmp_path / "found", truth, box_format="xywh")
+    found = read_predictions_by_image(tmp_path / "found", TRUTH, box_format="xywh")
+    assert found.labels.tolist() == [0, 0, 2]
+    for place in ("classes.txt", "found/classes.txt"):
+        (tmp_path / place).write_text("bear\nteddy_bear\ncat" if place[0] == "c" else "teddy_bear\ncat\nbear")
+        found = read_predictions_by_image(tmp_path / "found", truth, box_format="xywh")
+        assert found.labels.tolist() == ([0, 2, 0] if place[0] == "c" else [0, 1, 2])
+
+
+def test_a_list_among_results_is_no_class(tmp_path):
+    folder_of(tmp_path, {"cat.txt": "2007_01 1 0 0 9 9", "classes.txt": "cat\ndog"})
+    assert read_predictions(tmp_path, TRUTH).labels.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("names", "split"),
+    [
+        (["comp3_det_val_cat", "comp3_det_val_teddy_bear", "classes"], "val"),
+        (["comp3_det_val_cat", "comp3_det_train_bear"], None),
+        (["comp3_det_val_cat", "bear"], None),
+        (["comp3_det_val"], None),
+        (["cat"], None),
+        (["classes"], None),
+        ([], None),
+    ],
+)
+def test_the_split_that_all_results_name(tmp_path, names, split):
+    folder_of(tmp_path, {f"{name}.txt": "" for name in names})
+    assert split_of_results(tmp_path) == split
+    assert split_of_results(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize("count", [9, 10])
+def test_relative_boxes_are_no_pixels(tmp_path, count):
+    def refused(read):
+        with pytest.raises(
+            DataError, match=r"boxes must be pixels; all 10 lie within 0\.\.1\.5, as relative ones do, in "
+        ):
+            read()
+
+    folder_of(tmp_path / "voc", {"cat.txt": "2007_01 1 0 0 0.5 1\n" * count})
+    folder_of(tmp_path / "image", {"2007_01.txt": "cat 1 0 0.25 0.5 1\n" * count})
+    reads = [lambda: read_predictions(tmp_path / "voc", TRUTH)]
+    for box_format in ("xyxy", "xywh"):
+        reads.append(lambda form=box_format: read_predictions_by_image(tmp_path / "image", TRUTH, box_format=form))
+    for read in reads:
+        if count == 10:
+            refused(read)
+        else:
+            assert len(read()) == 9
+    assert len(read_predictions_by_image(tmp_path / "image", TRUTH, box_format="cxcywh_relative")) == count
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delineate.data.objects.voc_xml import read_image_list, read_truth
+from delineate.data.objects.class_names import is_numbered
+from delineate.data.objects.voc_xml import read_image_list, read_truth, split_images
 from delineate.errors import DataError
 
 BOX = "<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>"
@@ -71,6 +72,26 @@ def test_images_and_classes_may_be_given(folder):
     assert (truth.image_ids, truth.classes) == (("a", "c"), ("bird", "cat"))
     assert truth.objects.labels.tolist() == [1]
     assert read_truth(home, images=[]).num_images == 0
+
+
+def test_classes_that_are_not_given_have_no_numbers(folder):
+    home = folder(a=document(thing(), thing("dog")))
+    assert not is_numbered(read_truth(home))
+    assert is_numbered(read_truth(home, classes=["dog", "cat"]))
+
+
+def test_the_images_of_a_split(tmp_path):
+    for name in ("Annotations", "ImageSets/Main"):
+        (tmp_path / name).mkdir(parents=True)
+    for name, content in (("val", "b\na\n"), ("train", "c"), ("cat_val", "a 1\nb -1")):
+        (tmp_path / f"ImageSets/Main/{name}.txt").write_text(content)
+    assert split_images(tmp_path, "val") == split_images(tmp_path / "Annotations", "val") == ("b", "a")
+    with pytest.raises(DataError, match=r"split must have a list in .*Main; got 'test'\. It holds train, val\."):
+        split_images(tmp_path, "test")
+    with pytest.raises(DataError, match=r"got 'val'\. It holds no list\."):
+        split_images(tmp_path / "ImageSets", "val")
+    with pytest.raises(DataError, match=r"annotations must be a folder; got .*nowhere"):
+        split_images(tmp_path / "nowhere", "val")
 
 
 def test_files_without_objects(folder):

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from delineate.data.objects.class_names import UnnumberedAnnotations
 from delineate.data.objects.yolo import read_predictions, read_truth
 from delineate.errors import ArgumentError, DataError
 from delineate.structures.annotations import Annotations
@@ -20,16 +21,16 @@ TRUTH = Annotations.of(("a", "b"), ("cat", "dog"), Objects.of([], [], []), image
 def home(tmp_path):
     """Three images beside labels of two, as in a data set with splits."""
 
+    folder = tmp_path / "home"
+
     def written(**labels):
         for name in ("images/val", "labels/val"):
-            (tmp_path / name).mkdir(parents=True, exist_ok=True)
+            (folder / name).mkdir(parents=True, exist_ok=True)
         for stem, (height, width) in SIZES.items():
-            Image.new("L", (width, height)).save(tmp_path / f"images/val/{stem}.png")
+            Image.new("L", (width, height)).save(folder / f"images/val/{stem}.png")
         for stem, content in labels.items():
-            (tmp_path / f"labels/val/{stem}.txt").write_bytes(
-                content if isinstance(content, bytes) else content.encode()
-            )
-        return tmp_path
+            (folder / f"labels/val/{stem}.txt").write_bytes(content if isinstance(content, bytes) else content.encode())
+        return folder
 
     return written
 
@@ -112,6 +113,50 @@ def test_predictions_by_hand(tmp_path):
     assert objects.labels.tolist() == [1, 0]
     assert objects.scores.tolist() == [0.75, 0.001]
     assert objects.boxes.tolist() == [[30, 0, 20, 40], [0, 0, 0, 0]]
+
+
+UNNUMBERED = UnnumberedAnnotations.of(("a", "b"), ("cat", "dog"), Objects.of([], [], []), image_sizes=[(50, 100)] * 2)
+
+
+@pytest.mark.parametrize("truth", [TRUTH, UNNUMBERED])
+@pytest.mark.parametrize("place", ["found/labels/classes.txt", "found/classes.txt", "found/x.names", "found/data.yaml"])
+def test_numbers_count_the_list_beside_them(tmp_path, truth, place):
+    (tmp_path / "found/labels").mkdir(parents=True)
+    (tmp_path / "found/labels/a.txt").write_text("0 0.5 0.5 1 1 0.5\n2 0.5 0.5 1 1 0.5")
+    names = "names: [dog, cow, cat]" if place.endswith("yaml") else "dog\ncow\ncat\n"  # no cow is found, nor asked for
+    (tmp_path / place).write_text(names)
+    for folder in ("found", "found/labels"):
+        assert read_predictions(tmp_path / folder, truth).labels.tolist() == [1, 0]
+    (tmp_path / "found/labels/b.txt").write_text("\n1 0.5 0.5 1 1 0.5")
+    with pytest.raises(
+        DataError, match=r"one of the true ones; got '1 .*b\.txt, line 2\. 1 is 'cow' in .*has cat, dog\."
+    ):
+        read_predictions(tmp_path / "found", truth)
+    (tmp_path / "found/labels/b.txt").write_text("3 0.5 0.5 1 1 0.5")
+    with pytest.raises(DataError, match=r"class must be one of the 3 in .*, from 0; got '3"):
+        read_predictions(tmp_path / "found", truth)
+
+
+def test_numbers_without_a_list_stand_for_nothing_in_a_truth_without_numbers(tmp_path):
+    (tmp_path / "a.txt").write_text("\n")
+    assert len(read_predictions(tmp_path, UNNUMBERED)) == 0
+    (tmp_path / "a.txt").write_text("\n1 0.5 0.5 1 1 0.5")
+    message = (
+        r"number known to stand for one of cat, dog; got '1 .*a\.txt, line 2\. .*in a classes\.txt beside the pred"
+    )
+    with pytest.raises(DataError, match=message):
+        read_predictions(tmp_path, UNNUMBERED)
+    (tmp_path / "a.txt").write_text("0 0.5 0.5 1 1 0.5")
+    sizes = [(50, 100)]
+    alone = UnnumberedAnnotations.of(("a",), ("cat",), Objects.of([], [], []), image_sizes=sizes)
+    assert read_predictions(tmp_path, alone).labels.tolist() == [0]  # one class has one order
+
+
+def test_a_list_says_nothing_of_classes_without_names(tmp_path):
+    truth = Annotations.of(("a",), ("class 0", "class 1"), Objects.of([], [], []), image_sizes=[(50, 100)])
+    (tmp_path / "a.txt").write_text("1 0.5 0.5 1 1 0.5")
+    (tmp_path / "classes.txt").write_text("dog\ncat")
+    assert read_predictions(tmp_path, truth).labels.tolist() == [1]
 
 
 def test_predicted_polygons(tmp_path):
