@@ -108,7 +108,7 @@ def _map_scores(truth: Annotations, folder: Path, files: list[Path], tolerance: 
         points[image, label], peaks[image, label] = (column + 0.5, row + 0.5), values[row, column]
     lowest = np.nanmin(peaks) if len(found) else 0.0
     maps = _Maps([found[pair] for pair in pairs], [truth.image_sizes[image] for image, _ in pairs])
-    scores = max_box_accuracy(maps, each)
+    scores = max_box_accuracy(maps, each) | {"images": len({image for image, _ in pairs}), "maps": len(pairs)}
     scores["point_localisation"] = point_localisation(
         points, np.where(np.isnan(peaks), lowest - 1, peaks), truth, tolerance=tolerance
     )

@@ -86,6 +86,8 @@ class BoxScores(ScoreMetric):
         max_detections: Sequence[int] = COCO_MAX_DETECTIONS,
         **options: Any,
     ) -> None:
+        named = not isinstance(class_names, str) and isinstance(class_names, Sequence)
+        require(named, "class_names", "be a sequence of names", repr(class_names))
         self.class_names = tuple(class_names)
         require(len(self.class_names) > 0, "class_names", "name at least one class", "none")
         require(len(set(self.class_names)) == len(self.class_names), "class_names", "not repeat a name", class_names)

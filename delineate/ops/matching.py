@@ -176,7 +176,8 @@ def keypoint_overlaps(sigmas: Sequence[float | int] = COCO_SIGMAS) -> Overlaps:
         for name, objects in (("predictions", predictions), ("truths", truths)):
             points = None if objects.keypoints is None else objects.keypoints.shape[1]
             fit = points == len(deviations) or len(objects) == 0
-            require(fit, name, f"have {len(deviations)} keypoints, one a sigma", points)
+            advice = "Pass sigmas of your own: --sigmas, or sigmas=."
+            require(fit, name, f"have {len(deviations)} keypoints, one a sigma", points, advice)
         return group_similarities(
             predictions.keypoints,  # type: ignore[arg-type]
             truths.keypoints,  # type: ignore[arg-type]

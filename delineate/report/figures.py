@@ -246,7 +246,7 @@ def _localisation_figures(score: Score) -> list[Figure]:
         for key, (name, meaning) in _POINTS.items()
         if key in points
     ]
-    return rows + _counts(scores, {"images": "with true boxes"})
+    return rows + _counts(scores, {"images": "with true boxes", "maps": "of a class that its image holds"})
 
 
 def _plain_figures(score: Score) -> list[Figure]:

@@ -216,7 +216,7 @@ def read_predictions(path: str | Path, truth: Annotations, *, columns: Columns =
     content = json_bytes(path, advice=_STREAM)
     with many_objects():
         record = RESULTS[columns]
-        wrong = "predictions must be COCO results JSON"
+        wrong = "predictions must be COCO results JSON, a list of records"
         if content.lstrip()[:1] == b"{":
             kind: Any = msgspec.defstruct("CocoResults", [("annotations", list[record])], gc=False)
             records, prefix = decoded_json(content, kind, path, wrong).annotations, "$.annotations"
