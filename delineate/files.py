@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -33,6 +34,13 @@ def replaced_file(path: str | Path) -> Iterator[Path]:
         '{}'
     """
     path = Path(path)
+    if path.is_symlink():  # the file it leads to is replaced, not the link
+        path = path.resolve()
+    if path.is_char_device():  # /dev/stdout: there is nothing to replace
+        yield path
+        return
+    if path.is_fifo() or path.is_socket():
+        raise FileExistsError(errno.EEXIST, "Not a plain file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:80]}-", suffix=path.suffix)
     os.close(handle)

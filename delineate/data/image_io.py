@@ -7,6 +7,7 @@ photographs are tried (no PostScript, no metafiles), and the limit on pixels is 
 from __future__ import annotations
 
 import struct
+import tokenize
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -55,7 +56,7 @@ _PLUGINS = (
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 # what decoders raise on damaged files; each is answered with the file's name
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, MemoryError)
-_DAMAGED = (*_DAMAGE, struct.error, zlib.error, Image.DecompressionBombError)
+_DAMAGED = (*_DAMAGE, struct.error, zlib.error, tokenize.TokenError, SyntaxError, Image.DecompressionBombError)
 
 
 def read_image(path: str | Path, *, channels: int = 3, max_pixels: int | None = MAX_PIXELS) -> np.ndarray:
@@ -344,6 +345,13 @@ def read_map(path: str | Path, *, max_pixels: int | None = MAX_PIXELS) -> np.nda
     """
     path = Path(path)
     if path.suffix.lower() != ".npy":
+        with _opened(path, max_pixels, "map") as picture:
+            orientation = _orientation(picture)
+            if picture.mode.startswith("I"):  # of 16 bits: not stretched, as a photo would be
+                return np.ascontiguousarray(turned(np.array(picture).astype(np.uint16), orientation))
+            if "A" in picture.mode or "transparency" in picture.info:  # a map has no page to lie on
+                opaque = Image.fromarray(np.array(picture.convert("RGBA"))[..., :3])
+                return np.ascontiguousarray(turned(np.array(opaque.convert("L")), orientation))
         return read_image(path, channels=1, max_pixels=max_pixels)[..., 0]
     values = np.array(_array(path, max_pixels, "map"))
     if values.ndim != 2 or values.dtype.kind not in "buif" or not np.isfinite(values).all():

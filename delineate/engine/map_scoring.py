@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from delineate.data.class_lists import find_class_list, read_class_list
+from delineate.data.class_lists import ClassList, find_class_list, read_class_list
 from delineate.data.formats.layout import Layout, Record, describe_id
 from delineate.data.formats.mask_folders import MaskFiles
-from delineate.data.formats.mask_ids import interpreted
+from delineate.data.formats.mask_ids import Meaning, interpreted
 from delineate.data.formats.pairing import mask_core, pictures_under
 from delineate.data.image_io import read_map
 from delineate.data.objects.panoptic import panoptic_pairs, read_panoptic
@@ -53,20 +53,12 @@ def measure_semantic(
     """
     pairs = paired_maps(ground_truth, predictions)
     listed = read_class_list(classes) if classes is not None else find_class_list(ground_truth, ground_truth.parent)
-    meaning = interpreted([path for pair in pairs for path in pair], listed)
+    meaning, found_meaning = _meanings(pairs, listed)
     ids = dict(meaning.label_of_id)
     if ignore_index is not None:
         ids[ignore_index] = meaning.taxonomy.ignore_index
-    layout = Layout(
-        root=ground_truth,
-        format="mask-folders",
-        taxonomy=meaning.taxonomy,
-        splits={},
-        problems=(),
-        reader=MaskFiles(colours=meaning.id_of_colour, black_and_white=meaning.black_and_white),
-        label_of_id=ids,
-        other_label=meaning.other_label,
-    )
+    layout = _layout(ground_truth, meaning, ids)
+    found_layout = _layout(predictions, found_meaning, dict(found_meaning.label_of_id))
     taxonomy = layout.taxonomy
     count = taxonomy.num_classes
 
@@ -76,7 +68,7 @@ def measure_semantic(
             named = describe_id(next(iter(unknown)))
             advice = "Name every class in a class list and pass it as --classes."
             raise DataError(f"ground truth must hold ids of the {count} classes; got {named} in {pair[0]}. {advice}")
-        prediction, _ = layout.labels_of(layout.reader(Record(pair[1].stem, pair[1], pair[1])))
+        prediction, _ = found_layout.labels_of(found_layout.reader(Record(pair[1].stem, pair[1], pair[1])))
         _same_size(target, prediction, pair)
         edges = None
         if boundary:
@@ -103,6 +95,34 @@ def measure_semantic(
         for values, value in zip(scores["per_class"].values(), each, strict=True):
             values["boundary_f1"] = float(value)
     return scores, None
+
+
+def _meanings(pairs: list[tuple[Path, Path]], listed: ClassList | None) -> tuple[Meaning, Meaning]:
+    """What ids mean in the true and in the predicted maps.
+
+    Two classes may be written as 0 and 1 on one side and as 0 and 255 on the other; more than two, without a list, are
+    those that either side holds.
+    """
+    true, found = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    meaning = interpreted(true, listed)
+    if listed is None and meaning.taxonomy.num_classes > 2:
+        both = interpreted([*true, *found], None)
+        return both, both
+    other = interpreted(found, listed)
+    return meaning, other if other.taxonomy.names == meaning.taxonomy.names else meaning
+
+
+def _layout(root: Path, meaning: Meaning, label_of_id: dict[int, int]) -> Layout:
+    return Layout(
+        root=root,
+        format="mask-folders",
+        taxonomy=meaning.taxonomy,
+        splits={},
+        problems=(),
+        reader=MaskFiles(colours=meaning.id_of_colour, black_and_white=meaning.black_and_white),
+        label_of_id=label_of_id,
+        other_label=meaning.other_label,
+    )
 
 
 def measure_saliency(ground_truth: Path, predictions: Path, progress: Progress) -> tuple[dict[str, Any], None]:
@@ -210,10 +230,13 @@ def _by_key(folder: Path, what: str) -> dict[str, Path]:
     if not folder.is_dir():
         raise DataError(f"{what} must be a folder of maps; got {folder}, where {_kind(folder)} is. Check the name.")
     paths: dict[str, Path] = {}
+    cores: dict[str, Path] = {}
     for path in pictures_under(folder):
         key = path.relative_to(folder).with_suffix("").as_posix()
-        if paths.setdefault(key, path) != path:
-            raise DataError(f"{what} must have one map an image; got {paths[key].name} and {path} of the same name.")
+        paths[key] = path
+        other = cores.setdefault(_core(key), path)
+        if other != path:
+            raise DataError(f"{what} must have one map an image; got {other.name} and {path} of the same name.")
     if not paths:
         raise DataError(f"{what} must be a folder of maps (PNG or .npy); got none in {folder}.")
     return paths

@@ -50,11 +50,14 @@ def read_predictions(path: str | Path, truth: Annotations) -> Objects:
         raise DataError(f"truth must have one class for the maps in {path}; got {truth.num_classes}. {advice}")
     places = {str(image): i for i, image in enumerate(truth.image_ids)}
     places |= {Path(file).stem: i for i, file in enumerate(truth.image_files) if file}
-    found = []
+    found: list[tuple[int, Path]] = []
+    seen: dict[int, Path] = {}
     for name, file in sorted(_maps(path).items()):
         image = places.get(name, places.get(mask_core(name)))
         if image is None:
             raise DataError(f"maps must be called after an image of the truth; got {file}.")
+        if seen.setdefault(image, file) != file:
+            raise DataError(f"maps must be one an image; got {seen[image]} and {file}.")
         found.append((image, file))
     missing = sorted(set(range(truth.num_images)) - {image for image, _ in found})
     if missing:

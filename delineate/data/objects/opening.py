@@ -130,7 +130,10 @@ def prediction_blocks(
 
 
 def _existing(path: str | Path, what: str) -> Path:
-    path = Path(path).expanduser()
+    try:
+        path = Path(path).expanduser()
+    except RuntimeError:  # a home that nobody has
+        path = Path(path)
     if not path.exists():
         raise DataError(f"{what} must be a file or a folder; got nothing at {path}. Check the name.")
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import lzma
 import re
 import struct
 import zipfile
@@ -41,7 +42,17 @@ _COLUMNS: dict[Columns, tuple[str, ...]] = {
     "keypoints": ("keypoints",),
 }
 _DTYPE = re.compile(r"[<>|=]?[iufU]\d{1,9}")
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, OverflowError, RuntimeError, struct.error)
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    ValueError,
+    KeyError,
+    OverflowError,
+    RuntimeError,
+    struct.error,
+)
 
 
 def read_predictions(path: str | Path, truth: Annotations, *, columns: Columns = "boxes") -> Objects:
