@@ -24,6 +24,7 @@ from delineate.metrics.detection import (
     AveragePrecision,
     average_precision,
     boundary_scores,
+    precision_curves,
     summarise,
 )
 from delineate.metrics.voc import checked_thresholds, voc_scores
@@ -197,6 +198,7 @@ def _measure_objects(
     progress(3, steps)
     result = average_precision(matches, max_detections=limits)
     scores = summarise(result, truth.classes, truth.num_images)
+    scores["curves"] = precision_curves(result, truth.classes)
     progress(4, steps)
     if errors:
         first = next(iter(ranges.values()))

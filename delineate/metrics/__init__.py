@@ -14,6 +14,7 @@ _EXPORTS = {
     "BoxScores": "detection_metric",
     "CalibrationScores": "calibration_metric",
     "DetectionConfusion": "confusion_metric",
+    "DetectionErrorScores": "error_analysis_metric",
     "KeypointScores": "detection_metric",
     "LocalisationScores": "localisation_metric",
     "MaskScores": "detection_metric",

@@ -145,6 +145,26 @@ def summarise(result: AveragePrecision, class_names: Sequence[str], images: int)
     return scores
 
 
+def precision_curves(result: AveragePrecision, class_names: Sequence[str]) -> dict[str, Any]:
+    """Precision at each recall, in the first area range.
+
+    Returns:
+        ``recalls``; ``precision``: for each threshold ("0.5") the mean over classes; ``per_class``: for each name the
+        mean over thresholds. NaN for classes without truths.
+    """
+    precision = result.precision[0]  # (T, K, R)
+    defined = ~np.isnan(precision[0, :, 0])
+    nothing = np.full(precision.shape[2], np.nan)
+    return {
+        "recalls": list(result.recall_thresholds),
+        "precision": {
+            f"{threshold:g}": (precision[t, defined].mean(axis=0) if defined.any() else nothing).tolist()
+            for t, threshold in enumerate(result.matches.thresholds)
+        },
+        "per_class": {name: precision[:, k].mean(axis=0).tolist() for k, name in enumerate(class_names)},
+    }
+
+
 def box_scores(truth: Annotations, predictions: Objects, **options: Any) -> dict[str, Any]:
     """COCO's figures for boxes.
 

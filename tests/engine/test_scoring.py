@@ -66,6 +66,11 @@ def test_boxes_by_hand(truth, found):
     assert scores["ap"] == pytest.approx(51 / 202)
     assert (scores["ar100"], scores["images"], scores["truths"], scores["detections"]) == (0.25, 2, 3, 3)
     assert math.isnan(scores["ap_large"])
+    curves = scores["curves"]
+    assert curves["recalls"][50] == 0.5
+    assert curves["per_class"]["cell"] == pytest.approx([1.0] * 51 + [0.0] * 50)
+    assert curves["precision"]["0.5"] == pytest.approx([0.5] * 51 + [0.0] * 50)  # the mean of cell and speck
+    assert list(curves["precision"])[-1] == "0.95"
 
 
 def test_options_reach_the_figures(truth, found):

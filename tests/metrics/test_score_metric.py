@@ -19,6 +19,7 @@ TWO_OF_EACH = {
     "KeypointScores": (lambda c: c(), lambda c: c(sigmas=[0.1] * 17)),
     "VocScores": (lambda c: c(NAMES), lambda c: c(NAMES, inclusive_pixels=False)),
     "DetectionConfusion": (lambda c: c(NAMES), lambda c: c(NAMES, score_threshold=0.9)),
+    "DetectionErrorScores": (lambda c: c(NAMES), lambda c: c(NAMES, background_threshold=0.2)),
     "CalibrationScores": (lambda c: c(), lambda c: c(score_threshold=0.5)),
     "PanopticScores": (lambda c: c(NAMES, (True, True)), lambda c: c(NAMES, (True, False))),
     "SemanticScores": (lambda c: c(NAMES), lambda c: c(NAMES, ignore_index=0)),
