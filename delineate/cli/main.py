@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated
@@ -73,6 +74,9 @@ def main() -> None:
     # none at all makes small networks wait for each wake-up (1.45 times slower). This is some ten microseconds.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a name shows its code instead
+            stream.reconfigure(errors="backslashreplace")
     debug = "--debug" in sys.argv or os.environ.get("DELINEATE_DEBUG") == "1"
     if "--debug" in sys.argv:  # accepted anywhere on the line
         sys.argv.remove("--debug")

@@ -140,6 +140,10 @@ def score_command(
     for option, file in (("--json", json), ("--html", html)):
         if file is not None:
             check_destination(option, file)
+            if any(
+                source.exists() and file.exists() and file.samefile(source) for source in (ground_truth, predictions)
+            ):
+                raise ArgumentError(f"{option} must be another file than what is read; got {file}.")
     given: dict[str, Any] = {
         "iou_thresholds": None if iou is None else parsed_numbers("--iou", iou),
         "max_detections": None if max_detections is None else parsed_counts("--max-detections", max_detections),

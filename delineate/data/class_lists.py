@@ -147,7 +147,7 @@ def read_class_list(path: str | Path) -> ClassList:
         return ClassList(path, _entries_of_lines(text.splitlines(), path))
     try:
         values = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise DataError(f"class list must be JSON; got {error} in {path}.") from None
     return ClassList(path, _entries_of_json(values, path))
 
@@ -220,10 +220,11 @@ class _JsonClass(msgspec.Struct):
 
 def _from_pair(key: str, value: Any, place: int) -> dict[str, Any]:
     """A class from one pair of a mapping: "0": "sky", "sky": 0, "sky": [r, g, b], "sky": {...} or "0": {...}."""
+    number = key.isdecimal() and len(key) < 10
     if isinstance(value, str):
-        return {"name": value, "id": int(key) if key.isdecimal() else place}
+        return {"name": value, "id": int(key) if number else place}
     if isinstance(value, Mapping):
-        return {"id": int(key), **value} if key.isdecimal() and "name" in value else {"name": key, "id": place, **value}
+        return {"id": int(key), **value} if number and "name" in value else {"name": key, "id": place, **value}
     if isinstance(value, list):
         return {"name": key, "id": place, "colour": value}
     return {"name": key, "id": value}

@@ -26,7 +26,8 @@ def check_object_options(
     limits = np.asarray(max_detections)
     whole = limits.ndim == 1 and len(limits) > 0 and limits.dtype.kind in "iu"
     advice = "Leave it out for COCO's limits."
-    require(whole and int(limits.min()) > 0, "max_detections", "be whole numbers of at least 1", max_detections, advice)
+    possible = whole and int(limits.min()) > 0 and int(limits.max()) < 1 << 31
+    require(possible, "max_detections", "be whole numbers of at least 1, below 2**31", max_detections, advice)
     advice = "Leave it out for COCO's ranges."
     require(len(area_ranges) > 0, "area_ranges", "name at least one range", dict(area_ranges), advice)
     for name, limits_of in area_ranges.items():

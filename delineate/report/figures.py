@@ -182,6 +182,8 @@ def _area_text(low: float, high: float) -> str:
 
 
 def _square(area: float) -> str:
+    if not 0 <= area < math.inf:
+        return f"{area:g}"
     side = math.isqrt(round(area))
     return f"{side} x {side}" if side * side == area else f"{area:g}"
 

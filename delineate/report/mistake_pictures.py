@@ -24,6 +24,7 @@ _LEAST_CROP = 64  # pixels of the image; fewer show nothing to a person
 _LARGEST_ZOOM = 6.0
 _CONTEXT = 0.45  # of the longer side of the objects, on each side
 _ASPECT = 4 / 3  # width over height of a crop, where the image allows
+_BEYOND = 20  # pixels outside a picture where lines end that lead away from it
 _LINE, _THIN, _DASH, _GAP = 4, 2, 11, 7
 _TINT = 0.28
 _MOST_NEIGHBOURS = 8
@@ -139,7 +140,12 @@ class _Pen:
         """A box, drawn faintly; what lies outside the picture is not drawn at its frame."""
         x, y, across, down = map(float, box)
         corners = [(x, y), (x + across, y), (x + across, y + down), (x, y + down), (x, y)]
-        self._line([self._place(*corner) for corner in corners], NEIGHBOUR, 1, dashed=True)
+        most = self.canvas.width + _BEYOND, self.canvas.height + _BEYOND
+        near = [  # dashes along a line that leads far away would never end
+            (min(max(a, -_BEYOND), most[0]), min(max(b, -_BEYOND), most[1]))
+            for a, b in (self._place(*corner) for corner in corners)
+        ]
+        self._line(near, NEIGHBOUR, 1, dashed=True)
 
     def _line(
         self, places: Sequence[tuple[float, float]], colour: tuple[int, int, int], width: int, dashed: bool

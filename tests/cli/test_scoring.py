@@ -142,3 +142,10 @@ def test_nothing_is_left_half_written(shell, files, tmp_path):
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["found.json", "truth.json"]
+
+
+def test_what_is_read_is_not_written_over(typed, files):
+    before = files[0].read_text()
+    result = typed("score", "-t", "boxes", *files, "--json", files[0])
+    assert "--json must be another file than what is read" in str(result.exception)
+    assert files[0].read_text() == before

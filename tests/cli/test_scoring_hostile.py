@@ -565,7 +565,6 @@ def test_score_maps_of_16_bits_keep_their_order(tmp_path):
     assert points["map"] == 0.5  # right at the first place, wrong at the second
 
 
-@repaired
 def test_a_box_far_beyond_its_picture_is_drawn_at_once(tmp_path):
     """Dash by dash along 10^15 pixels it would take years."""
     picture(tmp_path / "images/1.png", np.zeros((50, 60, 3), np.uint8))
@@ -586,7 +585,6 @@ def test_a_page_of_huge_scores(tmp_path):
     assert "nan" not in whole_page(tmp_path, "boxes", truth_file(tmp_path), found).lower().split("<svg")[0]
 
 
-@repaired
 @pytest.mark.parametrize(
     "options",
     [
@@ -600,7 +598,6 @@ def test_options_at_the_end_of_their_range(tmp_path, options):
         whole_page(tmp_path, "boxes", truth_file(tmp_path), found_file(tmp_path), **options)
 
 
-@repaired
 @pytest.mark.parametrize("name", ["/", "."])
 def test_a_file_name_without_a_name(tmp_path, name):
     truth = truth_file(tmp_path, images=[{**IMAGE, "file_name": name}])
@@ -628,11 +625,15 @@ def test_a_shard_of_damaged_lzma_is_named(tmp_path):
     assert str(found) in refusal("boxes", truth, found, prediction_format="shards")
 
 
-@repaired
-@pytest.mark.parametrize("text", ["[" * 100_000, json.dumps({"1" * 5000: "a"})], ids=["nested", "digits"])
-def test_a_hostile_class_list_is_named(tmp_path, text):
+def test_a_hostile_class_list_is_named(tmp_path):
     pair = folders(tmp_path, {"a.png": OBJECT}, {"a.png": OBJECT})
-    assert "classes.json" in refusal("semantic", *pair, classes=write(tmp_path / "classes.json", text))
+    assert "classes.json" in refusal("semantic", *pair, classes=write(tmp_path / "classes.json", "[" * 100_000))
+
+
+def test_a_key_of_digits_too_long_to_be_an_id_is_none(tmp_path):
+    pair = folders(tmp_path, {"a.png": OBJECT}, {"a.png": OBJECT})
+    classes = write(tmp_path / "classes.json", json.dumps({"1" * 5000: "a", "1": "b"}))
+    assert measure_files("semantic", *pair, classes=classes).scores["images"] == 1
 
 
 @repaired
@@ -658,7 +659,6 @@ def test_what_is_no_plain_file_is_not_replaced(tmp_path, typed, kind):
     assert out.is_fifo() or out.is_symlink()
 
 
-@repaired
 def test_names_that_the_terminal_cannot_show(tmp_path, shell):
     truth = truth_file(tmp_path, categories=[{"id": 1, "name": "猫"}])
     done = shell("score", "-t", "boxes", truth, found_file(tmp_path), "--per-class", PYTHONIOENCODING="ascii")
@@ -706,7 +706,7 @@ def test_an_interrupt_leaves_nothing(tmp_path, patch):
 def test_output_that_cannot_be_written(tmp_path, tail, status, line):
     truth_file(tmp_path)
     found_file(tmp_path)
-    limit = "ulimit -f 8; " if "html" in tail else ""  # blocks of 512 or 1024 bytes: enough for the JSON alone
+    limit = "ulimit -f 8; " if "html" in tail else ""  # blocks of 512 or 1024 bytes: less than the page has
     script = f"{limit}{sys.executable} -B -m delineate score -t boxes truth.json found.json {tail}"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(
@@ -716,4 +716,6 @@ def test_output_that_cannot_be_written(tmp_path, tail, status, line):
     lines = [one for one in done.stderr.splitlines() if not one.startswith("delineate: compiling")]
     assert lines == ([line] if line else [])
     if "html" in tail:
-        assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.json"]
+        left = sorted(path.name for path in (tmp_path / "out").iterdir())
+        assert left in ([], ["a.json"])
+        assert all(json.loads((tmp_path / "out" / name).read_text()) for name in left)

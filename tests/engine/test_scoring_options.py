@@ -27,8 +27,16 @@ def test_sensible_options_pass():
         ("iou_thresholds", [], r"iou_thresholds must be at least one number from 0 to 1; got \[\]\."),
         ("iou_thresholds", [0.5, 50], r"iou_thresholds must be .*; got \[0.5, 50\]\."),
         ("iou_thresholds", [math.nan], r"iou_thresholds must be .*; got \[nan\]\."),
-        ("max_detections", (), r"max_detections must be whole numbers of at least 1; got \(\)\. Leave it out"),
-        ("max_detections", [0, 10], r"max_detections must be whole numbers of at least 1; got \[0, 10\]\."),
+        (
+            "max_detections",
+            (),
+            r"max_detections must be whole numbers of at least 1, below 2\*\*31; got \(\)\. Leave it out",
+        ),
+        (
+            "max_detections",
+            [0, 10],
+            r"max_detections must be whole numbers of at least 1, below 2\*\*31; got \[0, 10\]\.",
+        ),
         ("area_ranges", {}, r"area_ranges must name at least one range; got \{\}\. Leave it out"),
         ("area_ranges", {"all": (9, 4)}, r"area_ranges\['all'\] must be \(least, largest\) areas; got \(9, 4\)\."),
         ("area_ranges", {"all": (math.nan, 4)}, r"area_ranges\['all'\] must be \(least, largest\) areas"),

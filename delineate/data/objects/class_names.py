@@ -95,7 +95,9 @@ def image_index(truth: Annotations) -> NameIndex:
         pairs += ((image_id, image), (str(image_id), image))
         if file:
             path = PurePosixPath(file)
-            pairs += ((file, image), (path.name, image), (path.stem, image), (str(path.with_suffix("")), image))
+            pairs += ((file, image), (path.name, image), (path.stem, image))
+            if path.name:  # "/" and "." have none to take a suffix from
+                pairs.append((str(path.with_suffix("")), image))
     return NameIndex("image", _indices(pairs), tuple(map(str, truth.image_ids)))
 
 

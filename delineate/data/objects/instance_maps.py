@@ -8,7 +8,7 @@ import numpy as np
 
 from delineate.data.formats.pairing import mask_core, pictures_under
 from delineate.data.image_io import read_ids
-from delineate.data.objects.class_names import existing_folder
+from delineate.data.objects.class_names import AMBIGUOUS, UNKNOWN, existing_folder, image_index
 from delineate.data.read_ahead import read_ahead
 from delineate.errors import DataError
 from delineate.structures.annotations import Annotations
@@ -48,13 +48,15 @@ def read_predictions(path: str | Path, truth: Annotations) -> Objects:
     if truth.num_classes != 1:
         advice = "Instance maps say no class; write COCO results, or score boxes and masks with --class-agnostic."
         raise DataError(f"truth must have one class for the maps in {path}; got {truth.num_classes}. {advice}")
-    places = {str(image): i for i, image in enumerate(truth.image_ids)}
-    places |= {Path(file).stem: i for i, file in enumerate(truth.image_files) if file}
+    names = image_index(truth)
     found: list[tuple[int, Path]] = []
     seen: dict[int, Path] = {}
     for name, file in sorted(_maps(path).items()):
-        image = places.get(name, places.get(mask_core(name)))
-        if image is None:
+        whole, core = (int(place) for place in names.find([name, mask_core(name)]))
+        image = core if whole == UNKNOWN else whole
+        if image == AMBIGUOUS:
+            raise DataError(f"maps must be called after one image of the truth; got {file}, which stands for two.")
+        if image == UNKNOWN:
             raise DataError(f"maps must be called after an image of the truth; got {file}.")
         if seen.setdefault(image, file) != file:
             raise DataError(f"maps must be one an image; got {seen[image]} and {file}.")
