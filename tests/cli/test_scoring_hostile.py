@@ -569,13 +569,9 @@ def test_a_box_far_beyond_its_picture_is_drawn_at_once(tmp_path):
     """Dash by dash along 10^15 pixels it would take years."""
     picture(tmp_path / "images/1.png", np.zeros((50, 60, 3), np.uint8))
     missed = {**FOUND, "bbox": [40, 40, 5, 5]}
-    seconds = []
-    for far in (10, 100, 300_000):
+    for far in (10, 100, 1_000_000_000):
         truth = truth_file(tmp_path, annotations=[TRUE, {**TRUE, "id": 2, "bbox": [-far, 20, 2 * far, 20]}])
-        start = time.process_time()
-        whole_page(tmp_path, "boxes", truth, found_file(tmp_path, missed), tmp_path / "images")
-        seconds.append(time.process_time() - start)
-    assert seconds[2] < 0.3 + 2 * seconds[1]
+        assert "1.png" in whole_page(tmp_path, "boxes", truth, found_file(tmp_path, missed), tmp_path / "images")
 
 
 @repaired
