@@ -99,7 +99,6 @@ class BoxScores(ScoreMetric):
         super().__init__(*own, *options.pop("configuration", ()), **options)
         for state in _STATES:
             self.add_state(state, [], dist_reduce_fx="cat")
-        self._visited = 0  # not a state: forward() resets those between batches
 
     def update(self, predictions: Sequence[Mapping[str, Any]], targets: Sequence[Mapping[str, Any]]) -> None:
         """Match the detections of a batch.
@@ -128,7 +127,7 @@ class BoxScores(ScoreMetric):
             area_ranges=self.area_ranges,
             max_detections=max(self.max_detections),
         )
-        visits = self._new_visits(count)
+        visits = self.new_visits(count)
         ranges = np.asarray(list(self.area_ranges.values()), np.float64)
         inside = (true.areas[:, None] >= ranges[:, 0]) & (true.areas[:, None] <= ranges[:, 1])
         counted = inside & ~(true.crowd | true.ignored)[:, None]
@@ -149,13 +148,6 @@ class BoxScores(ScoreMetric):
     def _counted(self, true: Objects) -> Objects:
         """The true objects, those ignored that this metric does not ask for."""
         return true
-
-    def _new_visits(self, count: int) -> np.ndarray:
-        """Numbers of images that no other update of any process has, ascending in the order of both."""
-        together = torch.distributed.is_available() and torch.distributed.is_initialized()
-        first = ((torch.distributed.get_rank() if together else 0) << 40) + self._visited
-        self._visited += count
-        return np.arange(first, first + count, dtype=np.int64)
 
     def _keep(self, **columns: np.ndarray) -> None:
         for name, column in columns.items():

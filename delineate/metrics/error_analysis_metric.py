@@ -58,31 +58,28 @@ class DetectionErrorScores(ScoreMetric):
             for name in _COLUMNS:
                 if (side, name) != ("true", "scores"):
                     self.add_state(f"{side}_{name}", [], dist_reduce_fx="cat")
-        self._visited = 0  # not a state: forward() resets those between batches
 
     def update(self, predictions: Sequence[Mapping[str, Any]], targets: Sequence[Mapping[str, Any]]) -> None:
         """Keep a batch; see :meth:`~delineate.metrics.detection_metric.BoxScores.update`."""
         count, classes = len(targets), len(self.class_names)
         require(len(predictions) == count, "predictions", f"be of {count} images, as targets", len(predictions))
-        together = torch.distributed.is_available() and torch.distributed.is_initialized()
-        first = ((torch.distributed.get_rank() if together else 0) << 40) + self._visited
-        self._visited += count
-        self._keep("found", batch_objects(predictions, "predictions", classes), first)
-        self._keep("true", batch_objects(targets, "targets", classes), first)
+        visits = self.new_visits(count)
+        self._keep("found", batch_objects(predictions, "predictions", classes), visits)
+        self._keep("true", batch_objects(targets, "targets", classes), visits)
 
-    def _keep(self, side: str, objects: Objects, first: int) -> None:
+    def _keep(self, side: str, objects: Objects, visits: np.ndarray) -> None:
         for name in _COLUMNS:
             column = getattr(objects, name)
             if column is not None:
-                values = column + first if name == "images" else column
+                values = visits[column] if name == "images" else column
                 kind = np.int64 if name in _WHOLE else np.float64
                 getattr(self, f"{side}_{name}").append(torch.from_numpy(values.astype(kind)).to(self.device))
 
     def sync(self, *arguments: Any, **options: Any) -> None:
         """As torchmetrics; a process without data takes part with empty columns of the right type."""
         if not self.found_images:
-            self._keep("found", Objects.of([], [], [], scores=[]), 0)
-            self._keep("true", Objects.of([], [], []), 0)
+            self._keep("found", Objects.of([], [], [], scores=[]), np.zeros(0, np.int64))
+            self._keep("true", Objects.of([], [], []), np.zeros(0, np.int64))
         super().sync(*arguments, **options)
 
     def _objects(self, side: str) -> Objects:

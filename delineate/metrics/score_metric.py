@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -37,6 +38,14 @@ class ScoreMetric(Metric):
         text = repr((type(self).__qualname__, configuration)).encode()
         number = int.from_bytes(hashlib.sha256(text).digest()[:7], "big")
         self.add_state("configuration", torch.tensor(number), dist_reduce_fx="max")
+        self._visited = 0  # not a state: forward() resets those between batches
+
+    def new_visits(self, count: int) -> np.ndarray:
+        """Numbers of images that no other update of any process has, ascending in the order of both."""
+        together = torch.distributed.is_available() and torch.distributed.is_initialized()
+        first = ((torch.distributed.get_rank() if together else 0) << 40) + self._visited
+        self._visited += count
+        return np.arange(first, first + count, dtype=np.int64)
 
     def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = "") -> torch.nn.Module:
         before = {name: _types(getattr(self, name)) for name in self._defaults}
