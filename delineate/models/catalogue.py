@@ -1,16 +1,15 @@
-"""Every segmenter by name: its paper, its factory, and the two functions that find and build them."""
+"""Every model by name, and the functions that find, build and count them."""
 
 from __future__ import annotations
 
-import importlib
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from delineate.checks import require
 from delineate.errors import ArgumentError
+from delineate.models.entry import ModelEntry
+from delineate.models.semantic_entries import SEMANTIC_ENTRIES
 from delineate.registry import Registry, nearest_name, unknown_name
 
 if TYPE_CHECKING:
@@ -19,114 +18,7 @@ else:
     Module = Any  # torch takes seconds to import, and a list of names needs none of it
 
 
-@dataclass(frozen=True)
-class ModelEntry:
-    """One row of the catalogue.
-
-    Args:
-        name: what :func:`create_model` takes.
-        factory: ``"module:function"``; imported when a model is built, so that listing stays cheap.
-        task: the task family whose outputs the model returns.
-        paper: authors, title, venue.
-        year: of publication.
-        summary: one line for a table.
-        encoder: the default encoder's name, or None when the architecture has no exchangeable one.
-    """
-
-    name: str
-    factory: str
-    task: str
-    paper: str
-    year: int
-    summary: str
-    encoder: str | None = None
-
-    def load(self) -> Callable[..., Module]:
-        """The factory function itself."""
-        module, function = self.factory.split(":")
-        loaded: Callable[..., Module] = getattr(importlib.import_module(module), function)
-        return loaded
-
-
-_FCN = "Long, Shelhamer, Darrell: Fully Convolutional Networks for Semantic Segmentation, CVPR"
-_UNET = "Ronneberger, Fischer, Brox: U-Net: Convolutional Networks for Biomedical Image Segmentation, MICCAI"
-
-_ENTRIES = (
-    ModelEntry(
-        "unet",
-        "delineate.models.unet:unet",
-        "semantic",
-        _UNET,
-        2015,
-        "U-Net's expanding path on any encoder; the strong default for small data",
-        "resnet34",
-    ),
-    ModelEntry(
-        "unet_original",
-        "delineate.models.unet_original:unet_original",
-        "semantic",
-        _UNET,
-        2015,
-        "the U-Net of the paper: valid convolutions, mirrored borders, 31 million parameters",
-    ),
-    ModelEntry(
-        "fcn32s",
-        "delineate.models.fcn:fcn32s",
-        "semantic",
-        _FCN,
-        2015,
-        "a classifier made convolutional, upsampled 32 times in one step",
-        "vgg16",
-    ),
-    ModelEntry(
-        "fcn16s",
-        "delineate.models.fcn:fcn16s",
-        "semantic",
-        _FCN,
-        2015,
-        "FCN with one skip, from stride 16; can start from a trained fcn32s",
-        "vgg16",
-    ),
-    ModelEntry(
-        "fcn8s",
-        "delineate.models.fcn:fcn8s",
-        "semantic",
-        _FCN,
-        2015,
-        "FCN with two skips, from strides 16 and 8; can start from a trained fcn16s",
-        "vgg16",
-    ),
-    ModelEntry(
-        "segnet",
-        "delineate.models.segnet:segnet",
-        "semantic",
-        "Badrinarayanan, Kendall, Cipolla: SegNet: A Deep Convolutional Encoder-Decoder Architecture for Image "
-        "Segmentation, PAMI",
-        2017,
-        "mirrored VGG16 whose decoder unpools with the encoder's pooling indices",
-    ),
-    ModelEntry(
-        "deeplabv3plus",
-        "delineate.models.deeplabv3plus:deeplabv3plus",
-        "semantic",
-        "Chen, Zhu, Papandreou, Schroff, Adam: Encoder-Decoder with Atrous Separable Convolution for Semantic Image "
-        "Segmentation, ECCV",
-        2018,
-        "atrous spatial pyramid pooling with a light decoder at stride 4",
-        "resnet50",
-    ),
-    ModelEntry(
-        "enet",
-        "delineate.models.enet:enet",
-        "semantic",
-        "Paszke, Chaurasia, Kim, Culurciello: ENet: A Deep Neural Network Architecture for Real-Time Semantic "
-        "Segmentation, arXiv:1606.02147",
-        2016,
-        "a third of a million parameters, made for real time",
-    ),
-)
-
-MODELS: Registry[ModelEntry] = Registry("model", {entry.name: entry for entry in _ENTRIES})
+MODELS: Registry[ModelEntry] = Registry("model", {entry.name: entry for entry in SEMANTIC_ENTRIES})
 
 
 def list_models(task: str | None = None, search: str | None = None) -> list[str]:

@@ -19,6 +19,7 @@ from torchvision.models import VGG16_Weights
 
 from delineate.checks import require
 from delineate.models.blocks.bilinear import BilinearTransposedConv
+from delineate.models.blocks.convolutional_classifier import convolutional_classifier
 from delineate.models.blocks.initialisation import initialise_relu_network
 from delineate.models.encoders.torchvision_encoder import adapt_first_convolution, vgg_layers
 from delineate.ops.padding import crop_to_size
@@ -137,29 +138,6 @@ def _zero_classifier(channels: int, num_classes: int) -> nn.Conv2d:
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
-
-
-def convolutional_classifier(
-    in_channels: int, kernel_size: int, channels: int, weights: Mapping[str, Tensor] | None = None
-) -> nn.Sequential:
-    """The fully connected layers fc6 and fc7, each followed by ReLU and dropout, as convolutions.
-
-    Args:
-        in_channels: of pool5.
-        kernel_size: of pool5 where the classifier was trained.
-        channels: of fc6 and fc7.
-        weights: a torchvision VGG's, whose linear layers have these sizes; drawn at random when None.
-    """
-    fc6, fc7 = nn.Conv2d(in_channels, channels, kernel_size), nn.Conv2d(channels, channels, 1)
-    layers = nn.Sequential(fc6, nn.ReLU(inplace=True), nn.Dropout(), fc7, nn.ReLU(inplace=True), nn.Dropout())
-    if weights is None:
-        initialise_relu_network(layers)
-        return layers
-    for layer, name in ((fc6, "classifier.0"), (fc7, "classifier.3")):
-        # a row of a linear layer is a kernel that covers the whole feature
-        matrix = weights[f"{name}.weight"].reshape(layer.weight.shape)
-        layer.load_state_dict({"weight": matrix, "bias": weights[f"{name}.bias"]})
-    return layers
 
 
 def _vgg16_stages(width: float, weights: Mapping[str, Tensor] | None) -> list[nn.Sequential]:

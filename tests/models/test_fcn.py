@@ -6,7 +6,7 @@ from torch import nn
 from torchvision.models import VGG16_Weights
 
 from delineate.errors import ArgumentError, UnknownNameError
-from delineate.models.fcn import FCN, convolutional_classifier, fcn8s, fcn16s, fcn32s
+from delineate.models.fcn import FCN, fcn8s, fcn16s, fcn32s
 from tests.models.segmenter import SegmenterTests
 
 THIN = {"width": 1 / 8, "fc_channels": 32}
@@ -137,16 +137,6 @@ def test_learned_upsampling(learned: str, expected: list[bool]) -> None:
 
 def test_untrained_scores_are_zero() -> None:
     assert not fcn8s(2, **THIN).eval()(torch.randn(1, 3, 20, 20)).logits.any()
-
-
-def test_linear_layers_become_convolutions() -> None:
-    matrix = torch.arange(3.0 * 2 * 49).view(3, -1)
-    weights = {"classifier.0.weight": matrix, "classifier.3.weight": torch.eye(3)}
-    weights |= {"classifier.0.bias": torch.ones(3), "classifier.3.bias": torch.zeros(3)}
-    classifier = convolutional_classifier(2, 7, 3, weights).eval()
-    feature = torch.randn(1, 2, 7, 7)
-    expected = (feature.flatten(1) @ matrix.T + 1).relu()
-    torch.testing.assert_close(classifier(feature).flatten(1), expected)
 
 
 @pytest.mark.slow

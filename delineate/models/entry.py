@@ -1,0 +1,42 @@
+"""One row of the catalogue of models."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+else:
+    Module = Any  # torch takes seconds to import, and a list of names needs none of it
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One row of the catalogue.
+
+    Args:
+        name: what :func:`create_model` takes.
+        factory: ``"module:function"``; imported when a model is built, so that listing stays cheap.
+        task: the task family whose outputs the model returns.
+        paper: authors, title, venue.
+        year: of publication.
+        summary: one line for a table.
+        encoder: the default encoder's name, or None when the architecture has no exchangeable one.
+    """
+
+    name: str
+    factory: str
+    task: str
+    paper: str
+    year: int
+    summary: str
+    encoder: str | None = None
+
+    def load(self) -> Callable[..., Module]:
+        """The factory function itself."""
+        module, function = self.factory.split(":")
+        loaded: Callable[..., Module] = getattr(importlib.import_module(module), function)
+        return loaded

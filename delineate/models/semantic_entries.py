@@ -1,0 +1,252 @@
+"""Every semantic segmenter: its name, its factory, its paper."""
+
+from __future__ import annotations
+
+from delineate.models.entry import ModelEntry
+
+_FCN = "Long, Shelhamer, Darrell: Fully Convolutional Networks for Semantic Segmentation, CVPR"
+_UNET = "Ronneberger, Fischer, Brox: U-Net: Convolutional Networks for Biomedical Image Segmentation, MICCAI"
+_SEGNET = (
+    "Badrinarayanan, Kendall, Cipolla: SegNet: A Deep Convolutional Encoder-Decoder Architecture for Image "
+    "Segmentation, PAMI"
+)
+_DILATED = "Yu, Koltun: Multi-Scale Context Aggregation by Dilated Convolutions, ICLR"
+
+SEMANTIC_ENTRIES = (
+    ModelEntry(
+        "unet",
+        "delineate.models.unet:unet",
+        "semantic",
+        _UNET,
+        2015,
+        "U-Net's expanding path on any encoder; the strong default for small data",
+        "resnet34",
+    ),
+    ModelEntry(
+        "unet_original",
+        "delineate.models.unet_original:unet_original",
+        "semantic",
+        _UNET,
+        2015,
+        "the U-Net of the paper: valid convolutions, mirrored borders, 31 million parameters",
+    ),
+    ModelEntry(
+        "fcn32s",
+        "delineate.models.fcn:fcn32s",
+        "semantic",
+        _FCN,
+        2015,
+        "a classifier made convolutional, upsampled 32 times in one step",
+        "vgg16",
+    ),
+    ModelEntry(
+        "fcn16s",
+        "delineate.models.fcn:fcn16s",
+        "semantic",
+        _FCN,
+        2015,
+        "FCN with one skip, from stride 16; can start from a trained fcn32s",
+        "vgg16",
+    ),
+    ModelEntry(
+        "fcn8s",
+        "delineate.models.fcn:fcn8s",
+        "semantic",
+        _FCN,
+        2015,
+        "FCN with two skips, from strides 16 and 8; can start from a trained fcn16s",
+        "vgg16",
+    ),
+    ModelEntry(
+        "segnet",
+        "delineate.models.segnet:segnet",
+        "semantic",
+        _SEGNET,
+        2017,
+        "mirrored VGG16 whose decoder unpools with the encoder's pooling indices",
+    ),
+    ModelEntry(
+        "deeplabv3plus",
+        "delineate.models.deeplabv3plus:deeplabv3plus",
+        "semantic",
+        "Chen, Zhu, Papandreou, Schroff, Adam: Encoder-Decoder with Atrous Separable Convolution for Semantic Image "
+        "Segmentation, ECCV",
+        2018,
+        "atrous spatial pyramid pooling with a light decoder at stride 4",
+        "resnet50",
+    ),
+    ModelEntry(
+        "enet",
+        "delineate.models.enet:enet",
+        "semantic",
+        "Paszke, Chaurasia, Kim, Culurciello: ENet: A Deep Neural Network Architecture for Real-Time Semantic "
+        "Segmentation, arXiv:1606.02147",
+        2016,
+        "a third of a million parameters, made for real time",
+    ),
+    ModelEntry(
+        "patch_classifier",
+        "delineate.models.patch_classifier:patch_classifier",
+        "semantic",
+        "Ciresan, Giusti, Gambardella, Schmidhuber: Deep Neural Networks Segment Neuronal Membranes in Electron "
+        "Microscopy Images, NIPS",
+        2012,
+        "a classifier of the centre pixel of a 95 x 95 window, slid over the image",
+    ),
+    ModelEntry(
+        "farabet_multiscale",
+        "delineate.models.farabet_multiscale:farabet_multiscale",
+        "semantic",
+        "Farabet, Couprie, Najman, LeCun: Learning Hierarchical Features for Scene Labeling, PAMI",
+        2013,
+        "one small network with shared weights on three scales of a Laplacian pyramid",
+    ),
+    ModelEntry(
+        "multiscale_fcn",
+        "delineate.models.multiscale_fcn:multiscale_fcn",
+        "semantic",
+        "Bian, Lim, Zhou: Multiscale Fully Convolutional Network with Application to Industrial Inspection, WACV",
+        2016,
+        "nested FCNs of several fields of view, fused and trained in sequence",
+        "vgg16",
+    ),
+    ModelEntry(
+        "fcn_resnet",
+        "delineate.models.fcn_resnet:fcn_resnet",
+        "semantic",
+        _FCN,
+        2015,
+        "torchvision's FCN: one convolutional head on a dilated ResNet; takes its published weights",
+        "torchvision/resnet50",
+    ),
+    ModelEntry(
+        "deconvnet",
+        "delineate.models.deconvnet:deconvnet",
+        "semantic",
+        "Noh, Hong, Han: Learning Deconvolution Network for Semantic Segmentation, ICCV",
+        2015,
+        "VGG16 with its fully connected layers, mirrored by deconvolution and unpooling; 252 million parameters",
+    ),
+    ModelEntry(
+        "segnet_basic",
+        "delineate.models.segnet_basic:segnet_basic",
+        "semantic",
+        _SEGNET,
+        2017,
+        "SegNet's small sister: four 7 x 7 convolutions down, four up",
+    ),
+    ModelEntry(
+        "pspnet",
+        "delineate.models.pspnet:pspnet",
+        "semantic",
+        "Zhao, Shi, Qi, Wang, Jia: Pyramid Scene Parsing Network, CVPR",
+        2017,
+        "features pooled over the whole scene, its quarters, ninths and thirty-sixths",
+        "resnet50s",
+    ),
+    ModelEntry(
+        "deeplabv1",
+        "delineate.models.deeplabv1:deeplabv1",
+        "semantic",
+        "Chen, Papandreou, Kokkinos, Murphy, Yuille: Semantic Image Segmentation with Deep Convolutional Nets and "
+        "Fully Connected CRFs, ICLR",
+        2015,
+        "VGG16 with holes at stride 8 and a large field of view; made for a dense CRF behind it",
+    ),
+    ModelEntry(
+        "deeplabv2",
+        "delineate.models.deeplabv2:deeplabv2",
+        "semantic",
+        "Chen, Papandreou, Kokkinos, Murphy, Yuille: DeepLab: Semantic Image Segmentation with Deep Convolutional "
+        "Nets, Atrous Convolution, and Fully Connected CRFs, PAMI",
+        2018,
+        "atrous spatial pyramid pooling as parallel heads that are summed, on VGG16 or a ResNet",
+        "resnet101",
+    ),
+    ModelEntry(
+        "deeplabv3",
+        "delineate.models.deeplabv3:deeplabv3",
+        "semantic",
+        "Chen, Papandreou, Schroff, Adam: Rethinking Atrous Convolution for Semantic Image Segmentation, "
+        "arXiv:1706.05587",
+        2017,
+        "atrous pyramid with image pooling, or a cascade of atrous blocks; takes torchvision's published weights",
+        "resnet50",
+    ),
+    ModelEntry(
+        "dilated_frontend",
+        "delineate.models.dilated:dilated_frontend",
+        "semantic",
+        _DILATED,
+        2016,
+        "VGG16 without its last poolings and without padding",
+    ),
+    ModelEntry(
+        "dilation8",
+        "delineate.models.dilated:dilation8",
+        "semantic",
+        _DILATED,
+        2016,
+        "the front end with a context module of eight layers of growing dilation",
+    ),
+    ModelEntry(
+        "dilation10",
+        "delineate.models.dilated:dilation10",
+        "semantic",
+        _DILATED,
+        2016,
+        "the front end with a context module of ten layers, for the large images of streets",
+    ),
+    ModelEntry(
+        "hourglass",
+        "delineate.models.hourglass:hourglass",
+        "semantic",
+        "Newell, Yang, Deng: Stacked Hourglass Networks for Human Pose Estimation, ECCV",
+        2016,
+        "networks that go down and up again, one after another, each supervised",
+    ),
+    ModelEntry(
+        "hrnet_seg",
+        "delineate.models.hrnet_seg:hrnet_seg",
+        "semantic",
+        "Sun et al.: High-Resolution Representations for Labeling Pixels and Regions, arXiv:1904.04514",
+        2019,
+        "four resolutions side by side from beginning to end",
+        "hrnet_w18",
+    ),
+    ModelEntry(
+        "reseg",
+        "delineate.models.reseg:reseg",
+        "semantic",
+        "Visin et al.: ReSeg: A Recurrent Neural Network-Based Model for Semantic Segmentation, CVPR Workshops",
+        2016,
+        "recurrent networks that sweep rows and columns, so that every pixel knows the whole image",
+        "vgg16",
+    ),
+    ModelEntry(
+        "fpn",
+        "delineate.models.fpn:fpn",
+        "semantic",
+        "Kirillov, Girshick, He, Dollar: Panoptic Feature Pyramid Networks, CVPR",
+        2019,
+        "a feature pyramid whose levels are upsampled to stride 4 and summed",
+        "resnet50",
+    ),
+    ModelEntry(
+        "upernet",
+        "delineate.models.upernet:upernet",
+        "semantic",
+        "Xiao, Liu, Zhou, Jiang, Sun: Unified Perceptual Parsing for Scene Understanding, ECCV",
+        2018,
+        "a pyramid pooling module on top of a feature pyramid, all levels fused; on any encoder of today",
+        "convnext_tiny",
+    ),
+    ModelEntry(
+        "crf_rnn",
+        "delineate.models.crf_rnn:crf_rnn",
+        "semantic",
+        "Zheng et al.: Conditional Random Fields as Recurrent Neural Networks, ICCV",
+        2015,
+        "any segmenter with a dense CRF behind it, trained as one network",
+    ),
+)
