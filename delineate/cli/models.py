@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import typer
@@ -14,21 +15,37 @@ def models_command(
         bool, typer.Option("--options", help="Also list each model's options and their defaults.")
     ] = False,
 ) -> None:
-    """List the models: task, parameters, paper, and with --options what each takes and the papers in full."""
+    """List the models: size, cost, stride, receptive field, paper; with --options also what each takes."""
     from delineate.cli.tables import print_table
-    from delineate.models.catalogue import MODELS, list_models, model_options, parameter_count
+    from delineate.engine.model_facts import model_facts
+    from delineate.models.catalogue import MODELS, list_models, model_options
+    from delineate.progress import progress_bar
 
     names = list_models(task=task, search=search)
     if not names:
         typer.echo("No model matches. `delineate models` without options lists them all.")
         raise typer.Exit(1)
     rows = []
-    for name in names:
-        entry = MODELS[name]
-        parameters = f"{parameter_count(name) / 1e6:.2f} M"
-        first = entry.paper.partition(",")[0]
-        rows.append([name, entry.task, parameters, entry.encoder, f"{first} et al. {entry.year}", entry.summary])
-    print_table(["model", "task", "parameters", "encoder", "paper", "what it is"], rows)
+    with progress_bar("counting") as progress:
+        for place, name in enumerate(names, start=1):
+            entry, facts = MODELS[name], model_facts(name)
+            seen = facts.field.size[0]
+            rows.append(
+                [
+                    name,
+                    entry.task,
+                    f"{facts.parameters / 1e6:.2f} M",
+                    f"{facts.multiply_adds / 1e9:.1f} G",
+                    int(facts.field.stride[0]),
+                    "all" if math.isinf(seen) else f"{seen} px",
+                    entry.encoder,
+                    entry.citation,
+                    entry.summary,
+                ]
+            )
+            progress(place, len(names))
+    columns = ["model", "task", "parameters", "multiply-adds", "stride", "sees", "encoder", "paper", "what it is"]
+    print_table(columns, rows)
     if options:
         typer.echo("")
         rows = [[name, option, repr(default)] for name in names for option, default in model_options(name).items()]
@@ -37,5 +54,10 @@ def models_command(
         for name in names:
             typer.echo(f"{name}: {MODELS[name].paper} {MODELS[name].year}")
     typer.echo("")
-    typer.echo("Parameters are those with 21 classes and the encoder named, which is the default and can be exchanged.")
+    typer.echo(
+        "With 21 classes and the encoder named, the default, which can be exchanged; multiply-adds at 512 x 512."
+    )
+    typer.echo(
+        "stride: pixels between positions of the coarsest feature; sees: its receptive field, or all of the image."
+    )
     typer.echo("Train one with: delineate train unet --data PATH --set model.encoder=resnet50")

@@ -119,6 +119,47 @@ class TrainerRecipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     threads: Positive | None = None
 
 
+class AdversarialRecipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A second network that learns to tell true label maps from predicted ones, and what it tells the segmenter.
+
+    Source: Luc et al., "Semantic Segmentation using Adversarial Networks", NIPS Workshop on Adversarial Training 2016.
+
+    Args:
+        input: what it sees: "basic" (image and label map), "product" (each class times each channel of the image) or
+            "scaling" (as basic, with a true map whose true class gets ``tau`` at least instead of 1).
+        weight: of its term in the segmenter's loss, the paper's lambda.
+        after_epochs: epochs that the segmenter trains without it first.
+        lr: its peak learning rate, which follows the segmenter's schedule.
+        field: how much of the label map one of its scores sees: "large", 34 x 34 positions, or "small", 18 x 18.
+        stride: label maps are averaged over squares of this many pixels before it sees them.
+        width: channels of its first layer.
+        tau: of "scaling".
+    """
+
+    input: Literal["basic", "product", "scaling"] = "basic"
+    weight: Annotated[float, Meta(gt=0)] = 0.1
+    after_epochs: Annotated[int, Meta(ge=0)] = 0
+    lr: Annotated[float, Meta(gt=0)] = 2e-4
+    field: Literal["large", "small"] = "large"
+    stride: Positive = 4
+    width: Positive = 32
+    tau: Annotated[float, Meta(gt=0, le=1)] = 0.9
+
+
+class StartRecipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What the model knows before its first step.
+
+    Args:
+        weights: a run folder or a file of weights (``.safetensors``, ``.pt``, ``.pth``); what fits by name and shape is
+            taken, and the run says what did not.
+        freeze: parts of the model that keep their weights and batch statistics, such as ``encoder`` or
+            ``decoder.blocks.0``.
+    """
+
+    weights: str = ""
+    freeze: tuple[str, ...] = ()
+
+
 class Recipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Everything that decides what a training run does; a run folder keeps it whole, every default written out.
 
@@ -129,6 +170,10 @@ class Recipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
         loss: a list of ``{name, weight, options...}``, summed; cross-entropy's ``class_weights`` may be
             "median_frequency" or "enet", which are counted on the training split, or a list of numbers.
         optimizer, schedule, trainer: see their classes.
+        start: weights to start from, and parts to freeze; see :class:`StartRecipe`.
+        adversarial: train against an adversary; see :class:`AdversarialRecipe`. None trains without.
+        stages: recipes trained one after another, each from the weights of the one before: a list of values to change
+            in this recipe, such as ``{model: {name: fcn16s}, optimizer: {lr: 1.0e-4}}``; ``{}`` changes nothing.
     """
 
     model: dict[str, Any] = msgspec.field(default_factory=lambda: {"name": "unet", "encoder": "resnet18"})
@@ -138,6 +183,9 @@ class Recipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     optimizer: OptimizerRecipe = OptimizerRecipe()
     schedule: ScheduleRecipe = ScheduleRecipe()
     trainer: TrainerRecipe = TrainerRecipe()
+    start: StartRecipe = StartRecipe()
+    adversarial: AdversarialRecipe | None = None
+    stages: list[dict[str, Any]] = msgspec.field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, every default written out."""
@@ -258,7 +306,9 @@ def _apply(values: dict[str, Any], setting: str) -> None:
                 raise RecipeError(f"{key} must reach an existing entry; got index '{parent}' of {len(place)}.")
             place = place[int(parent)]
             continue
-        place = place.setdefault(parent, {})
+        if place.get(parent) is None:
+            place[parent] = {}
+        place = place[parent]
         if not isinstance(place, dict | list):
             raise RecipeError(f"{key} must name a value inside a section; got '{parent}', which is a single value.")
     if isinstance(place, list):
@@ -269,7 +319,7 @@ def _apply(values: dict[str, Any], setting: str) -> None:
 
 
 # the sections whose keys have defaults of their own
-_SECTIONS = ("data", "optimizer", "schedule", "trainer")
+_SECTIONS = ("data", "optimizer", "schedule", "trainer", "start")
 
 
 def _refuse_unknown_keys(values: Any, kind: type[Struct], path: str) -> None:
@@ -282,6 +332,8 @@ def _refuse_unknown_keys(values: Any, kind: type[Struct], path: str) -> None:
             hint = f"Did you mean '{path}{near}'?" if near else f"Known: {', '.join(fields)}."
             raise RecipeError(f"recipe key must be a known one; got '{path}{key}'. {hint}")
         section = fields[key]
+        if value is not None:  # a section that may be left out: AdversarialRecipe | None
+            section = next((part for part in get_args(section) if isinstance(part, type)), section)
         if isinstance(section, type) and issubclass(section, Struct):
             _refuse_unknown_keys({} if value is None else value, section, f"{path}{key}.")
 
@@ -291,6 +343,7 @@ def _choices(place: str) -> list[str]:
     kind: Any = Recipe
     for name in place.split("."):
         kind = next(field.type for field in msgspec.structs.fields(kind) if field.name == name)
+        kind = next((part for part in get_args(kind) if isinstance(part, type) and issubclass(part, Struct)), kind)
     return [str(choice) for choice in get_args(kind)]
 
 

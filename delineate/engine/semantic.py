@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -12,6 +13,7 @@ from torchmetrics import MeanMetric
 
 from delineate.data.batches import SemanticBatch
 from delineate.data.order import sample_seed
+from delineate.engine.adversarial import Adversary
 from delineate.engine.optimization import create_optimizer, schedule_factor
 from delineate.engine.recipe import Recipe
 from delineate.engine.synchronisation import mean_over_processes
@@ -35,6 +37,7 @@ class SemanticSegmentation(pl.LightningModule):
         ignore_index: the label that does not count.
         total_steps: optimizer steps of the whole run.
         file_of: the file behind a sample index of the training split, for error messages.
+        adversary: learns beside the model to tell true label maps from predicted ones; None trains without.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class SemanticSegmentation(pl.LightningModule):
         ignore_index: int,
         total_steps: int,
         file_of: Callable[[int], str],
+        adversary: Adversary | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -56,10 +60,14 @@ class SemanticSegmentation(pl.LightningModule):
         self.preprocessing = preprocessing
         self.total_steps = total_steps
         self.file_of = file_of
+        self.adversary = adversary
+        self._adversary_state: dict[str, Any] | None = None
+        self.frozen = [model.get_submodule(name).requires_grad_(False) for name in recipe.start.freeze]
         self.scores = SemanticScores(class_names, ignore_index=ignore_index)
         self.val_loss = MeanMetric()
         self.train_loss = MeanMetric()
         self.train_loss.persistent(True)  # an epoch resumed in its middle reports the loss of the whole epoch
+        self.train()
         self.memory_format = torch.channels_last if recipe.trainer.channels_last else torch.contiguous_format
 
     def forward(self, images: Tensor) -> SemanticOutputs:
@@ -68,9 +76,19 @@ class SemanticSegmentation(pl.LightningModule):
         outputs: SemanticOutputs = self.model(inputs)
         return outputs
 
+    def train(self, mode: bool = True) -> SemanticSegmentation:
+        """Frozen parts keep their batch statistics, and drop nothing out."""
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
+
     def training_step(self, batch: SemanticBatch, batch_idx: int) -> Tensor:
         """The loss of one batch; stops the run when it is not finite."""
-        named = self.losses(self(batch.images), batch.target, normaliser=mean_over_processes)
+        outputs = self(batch.images)
+        named = self.losses(outputs, batch.target, normaliser=mean_over_processes)
+        if self.adversary is not None and self.current_epoch >= self.adversary.recipe.after_epochs:
+            named = self._against_adversary(self.adversary, batch, outputs, named)
         loss = named["loss"]
         if not torch.isfinite(loss):
             files = ", ".join(self.file_of(index) for index in batch.indices)
@@ -83,6 +101,33 @@ class SemanticSegmentation(pl.LightningModule):
         for name, value in named.items():
             self.log(f"train/{name}", value.detach(), on_step=True, on_epoch=False)
         return loss
+
+    def _against_adversary(
+        self, adversary: Adversary, batch: SemanticBatch, outputs: SemanticOutputs, named: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Teach the adversary, then add what it says of the same predictions to the loss."""
+        images = self.preprocessing(batch.images)
+        taught = adversary.step(images, outputs.logits, batch.target, step=self.global_step)
+        deception = adversary.term(images, outputs.logits, batch.target)
+        total = named["loss"] + adversary.recipe.weight * deception
+        return {**named, "loss": total, "deception": deception.detach(), "adversary": taught}
+
+    def on_fit_start(self) -> None:
+        """Put the adversary where the model is; a resumed one goes on from its checkpoint."""
+        if self.adversary is not None:
+            self.adversary.to(self.device)
+            if self._adversary_state is not None:
+                self.adversary.load_state_dict(self._adversary_state)
+                self._adversary_state = None
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The adversary goes with the checkpoint, not with the weights."""
+        if self.adversary is not None:
+            checkpoint["adversary"] = self.adversary.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Kept until the adversary is on its device."""
+        self._adversary_state = checkpoint.get("adversary")
 
     def on_train_batch_start(self, batch: SemanticBatch, batch_idx: int) -> None:
         """Make dropout a pure function of (seed, epoch, batch), wherever a run was interrupted."""

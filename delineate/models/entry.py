@@ -40,3 +40,17 @@ class ModelEntry:
         module, function = self.factory.split(":")
         loaded: Callable[..., Module] = getattr(importlib.import_module(module), function)
         return loaded
+
+    @property
+    def citation(self) -> str:
+        """The paper as a text names it.
+
+        Example:
+            >>> ModelEntry("x", "m:f", "semantic", "Yu, Koltun: Multi-Scale Context, ICLR", 2016, "").citation
+            'Yu and Koltun 2016'
+        """
+        authors = self.paper.partition(":")[0].split(", ")
+        if len(authors) == 1 and authors[0].endswith(" et al."):
+            return f"{authors[0]} {self.year}"
+        names = " and ".join(authors) if len(authors) < 3 else f"{authors[0]} et al."
+        return f"{names} {self.year}"

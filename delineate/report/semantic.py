@@ -15,6 +15,7 @@ from delineate.engine.evaluation import Evaluation, ImageScore, measure, predict
 from delineate.engine.predictor import Predictor, displayed, load
 from delineate.engine.recipe import build_recipe, read_recipe
 from delineate.engine.run import Run, open_run
+from delineate.engine.stages import final_recipe
 from delineate.report.page import Example, Fact, ReportContent, write_report
 
 EXAMPLES = 4  # images in each of the three groups
@@ -46,7 +47,7 @@ def report_run(
         DataError: when the data cannot be read or has other classes.
     """
     run = run if isinstance(run, Run) else open_run(run)
-    recipe = build_recipe(read_recipe(run.recipe))
+    recipe = final_recipe(build_recipe(read_recipe(run.recipe)))
     predictor = load(run.path)
     read = recipe.data
     dataset = open_dataset(
@@ -112,7 +113,7 @@ def report_folder(run: Run, *, data: str | Path | None = None, split: str | None
         The run's folder for its own validation split; ``evaluations/<data>-<split>`` inside it for anything else, with
         the test-time augmentations behind it.
     """
-    own = build_recipe(read_recipe(run.recipe)).data
+    own = final_recipe(build_recipe(read_recipe(run.recipe))).data
     if data is None and split in (None, own.val_split) and not tta:
         return run.path
     named = [Path(str(data or own.path)).resolve().name, split or own.val_split, *tta.replace(" ", "").split(",")]

@@ -1,0 +1,319 @@
+"""One training session: the data, model and losses of a recipe, trained into a run folder."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import msgspec
+import torch
+import torch.distributed as dist
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import nn
+
+from delineate.data.augmentation import Augmentation, train_transform
+from delineate.data.caching import cached
+from delineate.data.opening import open_dataset
+from delineate.data.order import BatchOrder, sample_seed
+from delineate.data.samples import Samples, SelectedTargets
+from delineate.data.statistics import class_weights
+from delineate.engine.adversarial import Adversary
+from delineate.engine.averaging import MovingAverage
+from delineate.engine.checkpointing import RunCheckpoints, WholeCheckpointIO, read_checkpoint
+from delineate.engine.loading import SegmentationData, default_workers
+from delineate.engine.optimization import schedule_factor
+from delineate.engine.precision import PRECISIONS, resolve_precision
+from delineate.engine.progress import RunProgress
+from delineate.engine.recipe import DataRecipe, Recipe
+from delineate.engine.run import Run, environment_facts
+from delineate.engine.semantic import SemanticSegmentation
+from delineate.engine.synchronisation import synchronise_batch_norm
+from delineate.engine.weights import ModelCard, save_weights
+from delineate.errors import RecipeError, UnknownNameError
+from delineate.files import write_json
+from delineate.losses.catalogue import create_losses
+from delineate.models.catalogue import create_model
+from delineate.models.pretrained import load_matching
+from delineate.progress import progress_bar
+from delineate.registry import nearest_name
+from delineate.structures.preprocessing import Preprocessing
+
+MONITOR = "val/miou"
+
+
+def _fitting_crop(samples: Samples) -> tuple[int, int]:
+    """A crop for images of these sizes: the median height and width, whole multiples of 32 and at most 512."""
+    probes = sorted({round(place * (len(samples) - 1) / 15) for place in range(16)})
+    shapes = [samples[index][0].shape[-2:] for index in probes]
+    height, width = (int(statistics.median(shape[side] for shape in shapes)) for side in (0, 1))
+    return tuple(min(512, side // 32 * 32 if side >= 32 else side) for side in (height, width))  # type: ignore[return-value]
+
+
+def _check_parts(model: nn.Module, recipe: Recipe) -> None:
+    """Raise unless the recipe freezes only parts that the model has."""
+    parts = [name for name, _ in model.named_modules() if name]
+    for part in recipe.start.freeze:
+        if part not in parts:
+            near = nearest_name(part, parts)
+            hint = f"Did you mean '{near}'?" if near else f"Its parts: {', '.join(parts[:8])}, ..."
+            raise RecipeError(f"start.freeze must name parts of {recipe.model['name']}; got '{part}'. {hint}")
+
+
+class Session:
+    """One process's share of a run: data, model and losses of a recipe, checked before any folder is made.
+
+    Args:
+        recipe: of one stage.
+        devices: processes that train together.
+        written: what the run's folder keeps as its recipe, where that is more than this stage's.
+    """
+
+    def __init__(self, recipe: Recipe, *, devices: int, written: Recipe | None = None) -> None:
+        self.recipe = recipe
+        self.written = written
+        self.devices = devices
+        self.rank = int(os.environ.get("LOCAL_RANK", "0")) if devices > 1 else 0
+        if recipe.trainer.threads is not None:
+            torch.set_num_threads(recipe.trainer.threads)
+        self.cuda = torch.cuda.is_available()
+        self.precision = resolve_precision(recipe.trainer.precision, cuda=self.cuda)
+
+        read = recipe.data
+        self.train_set = self._open(recipe.data.train_split)
+        self.taxonomy = self.train_set.taxonomy
+        self.val_set = self._validation()
+        if recipe.augmentation["crop"] is None:
+            changes = {**recipe.augmentation, "crop": list(_fitting_crop(self.train_set))}
+            recipe = self.recipe = msgspec.structs.replace(recipe, augmentation=changes)
+        self.order = BatchOrder(
+            len(self.train_set),
+            batch_size=read.batch_size,
+            seed=recipe.trainer.seed,
+            rank=self.rank,
+            world_size=devices,
+        )
+        self.preprocessing = Preprocessing.for_channels(read.channels)
+        options = {key: value for key, value in recipe.model.items() if key != "name"}
+        options = {**options, "in_channels": read.channels, "num_classes": self.taxonomy.num_classes}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(sample_seed(recipe.trainer.seed, -1, -1))
+            self.model = create_model(recipe.model["name"], **options)
+        _check_parts(self.model, recipe)
+        options.pop("pretrained", None)
+        self.card = ModelCard(
+            name=recipe.model["name"],
+            options=options,
+            preprocessing=self.preprocessing,
+            taxonomy=self.taxonomy,
+            precision=self.precision,
+        )
+        self.losses = create_losses(self._losses(), ignore_index=self.taxonomy.ignore_index)
+
+    def _open(self, split: str) -> Samples:
+        read = self.recipe.data
+        return open_dataset(read.path, split=split, format=read.format, on_error=read.on_error, channels=read.channels)
+
+    def _validation(self) -> Samples | None:
+        """The validation split; None when the data has none and the recipe did not ask for one by name."""
+        try:
+            return self._open(self.recipe.data.val_split)
+        except UnknownNameError as error:
+            if self.recipe.data.val_split != DataRecipe().val_split:
+                raise RecipeError(f"data.val_split: {error}") from None
+            return None
+
+    def _losses(self) -> list[dict[str, Any]]:
+        """The recipe's losses with named class weights counted on the training split."""
+        losses = []
+        for loss in self.recipe.loss:
+            scheme = loss.get("class_weights")
+            if isinstance(scheme, str):
+                loss = {**loss, "class_weights": class_weights(self.train_set, scheme=scheme)}
+            losses.append(loss)
+        return losses
+
+    def _kept(self, samples: Samples, *, progress: bool) -> Samples:
+        selected = SelectedTargets(samples, ("semantic_mask", "image_id"))
+        if not progress or int(os.environ.get("LOCAL_RANK", "0")) > 0:
+            return cached(selected, self.recipe.data.cache)
+        with progress_bar("reading") as move:
+            return cached(selected, self.recipe.data.cache, progress=move)
+
+    def fit(self, run: Run, *, resume: bool, progress: bool) -> Run:
+        """Train until the recipe's end, or go on from the last checkpoint; then write the weights."""
+        recipe, trainer_recipe = self.recipe, self.recipe.trainer
+        checkpoints = RunCheckpoints(
+            run.path / "checkpoints",
+            monitor=MONITOR,
+            minutes=trainer_recipe.checkpoint_minutes,
+            steps=trainer_recipe.checkpoint_steps,
+            batch_size=self.order.batch_size,
+        )
+        callbacks: list[Callback] = []
+        if trainer_recipe.ema_decay is not None:
+            callbacks.append(MovingAverage(trainer_recipe.ema_decay))
+        if progress:
+            callbacks.append(RunProgress(trainer_recipe.max_epochs, folder=run.path))
+        if trainer_recipe.early_stopping is not None and self.val_set is not None:
+            callbacks.append(EarlyStopping(MONITOR, mode="max", patience=trainer_recipe.early_stopping))
+        callbacks.append(checkpoints)
+
+        data = SegmentationData(
+            self._kept(self.train_set, progress=progress),
+            None if self.val_set is None else self._kept(self.val_set, progress=progress),
+            transform=train_transform(
+                msgspec.convert(recipe.augmentation, Augmentation), ignore_index=self.taxonomy.ignore_index
+            ),
+            order=self.order,
+            place=checkpoints.place,
+            ignore_index=self.taxonomy.ignore_index,
+            val_batch_size=recipe.data.val_batch_size,
+            workers=default_workers() if recipe.data.workers is None else recipe.data.workers,
+        )
+        steps = math.ceil(len(self.order) / trainer_recipe.accumulate)
+        total_steps = steps * trainer_recipe.max_epochs
+        if recipe.start.weights and not resume:
+            self._start_from(recipe.start.weights, progress=progress)
+        module = SemanticSegmentation(
+            self.model,
+            self.losses,
+            recipe=recipe,
+            preprocessing=self.preprocessing,
+            class_names=self.taxonomy.names,
+            ignore_index=self.taxonomy.ignore_index,
+            total_steps=total_steps,
+            file_of=self.train_set.files,
+            adversary=self._adversary(total_steps),
+        )
+        if trainer_recipe.channels_last:
+            module.to(memory_format=torch.channels_last)
+        if self.devices > 1:
+            synchronise_batch_norm(module)
+        if self.rank == 0:
+            (self.written or recipe).write(run.recipe)
+            self._note_start(run, resume=resume)
+        started = time.monotonic()
+        with _quiet_lightning(), torch.random.fork_rng():
+            trainer = self._trainer(run, callbacks, progress=progress)
+            trainer.fit(module, data, ckpt_path=run.last_checkpoint if resume else None, weights_only=True)
+        if dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()  # what follows, evaluation too, is one process's work
+        if self.rank == 0:
+            checkpoints.write_curves()
+            self._write_weights(run)
+            self._note_end(run, seconds=time.monotonic() - started, epochs=trainer.current_epoch)
+        return run
+
+    def _start_from(self, weights: str, *, progress: bool) -> None:
+        """Take over what fits of other weights, and say what did not."""
+        path = Path(weights).expanduser()
+        report = load_matching(self.model, Run(path).weights if path.is_dir() else path)
+        if progress and self.rank == 0:
+            print(f"start: {weights}\n{report}", file=sys.stderr)
+
+    def _adversary(self, total_steps: int) -> Adversary | None:
+        if self.recipe.adversarial is None:
+            return None
+        return Adversary(
+            self.recipe.adversarial,
+            num_classes=self.taxonomy.num_classes,
+            in_channels=self.preprocessing.channels,
+            ignore_index=self.taxonomy.ignore_index,
+            seed=self.recipe.trainer.seed,
+            schedule=schedule_factor(self.recipe.schedule, total_steps),
+        )
+
+    def _trainer(self, run: Run, callbacks: list[Callback], *, progress: bool) -> pl.Trainer:
+        recipe = self.recipe.trainer
+        return pl.Trainer(
+            accelerator="gpu" if self.cuda else "cpu",
+            devices=self.devices,
+            strategy="ddp" if self.devices > 1 else "auto",
+            precision=PRECISIONS[self.precision],  # type: ignore[arg-type]
+            max_epochs=recipe.max_epochs,
+            accumulate_grad_batches=recipe.accumulate,
+            gradient_clip_val=recipe.gradient_clip,
+            check_val_every_n_epoch=recipe.validate_every,
+            limit_val_batches=1.0 if self.val_set is not None else 0,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+            logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
+            log_every_n_steps=min(10, len(self.order)),
+            callbacks=callbacks,
+            plugins=[WholeCheckpointIO()],
+        )
+
+    def _write_weights(self, run: Run) -> None:
+        """The best checkpoint's averaged weights (the last one's where nothing was validated) as safetensors."""
+        source = run.best_checkpoint if run.best_checkpoint.is_file() else run.last_checkpoint
+        state = read_checkpoint(source)["state_dict"]
+        prefix = "model."
+        weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        save_weights(run.weights, weights, self.card)
+
+    def _note_start(self, run: Run, *, resume: bool) -> None:
+        facts = environment_facts(
+            seed=self.recipe.trainer.seed,
+            precision=self.precision,
+            threads=torch.get_num_threads(),
+            processes=self.devices,
+            train_images=len(self.train_set),
+            val_images=0 if self.val_set is None else len(self.val_set),
+            parameters=sum(p.numel() for p in self.model.parameters()),
+            skipped=list(self.train_set.skipped) + ([] if self.val_set is None else list(self.val_set.skipped)),
+        )
+        sessions = run.read_environment().get("sessions", []) if resume else []
+        for fact in ("precision", "threads", "processes") if sessions else ():
+            if sessions[-1].get(fact, facts[fact]) != facts[fact]:
+                logging.getLogger("delineate").warning(
+                    f"the run began with {fact} {sessions[-1][fact]} and goes on with {facts[fact]}, so its weights "
+                    "will differ in their last digits from those of a run that did not change"
+                )
+        write_json(run.environment, {"sessions": [*sessions, facts]})
+
+    def _note_end(self, run: Run, *, seconds: float, epochs: int) -> None:
+        sessions = run.read_environment()["sessions"]
+        sessions[-1] |= {"seconds": round(seconds, 1), "finished": True, "epochs": epochs}
+        write_json(run.environment, {"sessions": sessions})
+
+
+# what Lightning says about choices that are made here on purpose
+_EXPECTED = (
+    r".*does not have many workers.*",
+    r".*ended before the epoch ended.*",
+    r".*Checkpoint directory .* exists.*",
+    r".*module\(s\) in eval mode.*",
+    r".*isinstance\(treespec, LeafSpec\).*",
+    r".*Detected call of `lr_scheduler.step\(\)` before.*",
+)
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's notes on choices made here on purpose out of the way; other warnings and errors pass."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    loggers += [logging.getLogger("lightning.pytorch.utilities.rank_zero")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for text in _EXPECTED:
+                warnings.filterwarnings("ignore", message=text)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
