@@ -15,7 +15,7 @@ def models_command(
         bool, typer.Option("--options", help="Also list each model's options and their defaults.")
     ] = False,
 ) -> None:
-    """List the models: size, cost, stride, receptive field, paper; with --options also what each takes."""
+    """List the models: parameters, stride, receptive field, paper; with --options also what each takes."""
     from delineate.cli.tables import print_table
     from delineate.engine.model_facts import model_facts
     from delineate.models.catalogue import MODELS, list_models, model_options
@@ -35,7 +35,6 @@ def models_command(
                     name,
                     entry.task,
                     f"{facts.parameters / 1e6:.2f} M",
-                    f"{facts.multiply_adds / 1e9:.1f} G",
                     int(facts.field.stride[0]),
                     "all" if math.isinf(seen) else f"{seen} px",
                     entry.encoder,
@@ -44,7 +43,7 @@ def models_command(
                 ]
             )
             progress(place, len(names))
-    columns = ["model", "task", "parameters", "multiply-adds", "stride", "sees", "encoder", "paper", "what it is"]
+    columns = ["model", "task", "parameters", "stride", "sees", "encoder", "paper", "what it is"]
     print_table(columns, rows)
     if options:
         typer.echo("")
@@ -55,7 +54,7 @@ def models_command(
             typer.echo(f"{name}: {MODELS[name].paper} {MODELS[name].year}")
     typer.echo("")
     typer.echo(
-        "With 21 classes and the encoder named, the default, which can be exchanged; multiply-adds at 512 x 512."
+        "With 21 classes and the encoder named, which is the default and can be exchanged. multiply-adds at 512 x 512."
     )
     typer.echo(
         "stride: pixels between positions of the coarsest feature; sees: its receptive field, or all of the image."

@@ -18,28 +18,26 @@ class ModelFacts:
 
     Args:
         parameters: fixed ones included, batch statistics not.
-        multiply_adds: of one image of ``size``.
-        size: (height, width) the multiply-adds are counted at.
+        multiply_adds: of one image of the size asked for; None when none was.
         field: stride and receptive field.
     """
 
     parameters: int
-    multiply_adds: int
-    size: tuple[int, int]
+    multiply_adds: int | None
     field: ReceptiveField
 
 
-def model_facts(name: str, *, num_classes: int = 21, size: tuple[int, int] = (512, 512), **options: Any) -> ModelFacts:
+def model_facts(name: str, *, num_classes: int = 21, size: tuple[int, int] | None = None, **options: Any) -> ModelFacts:
     """The figures of a model of the catalogue, from shapes alone: on the meta device, without memory for its weights.
 
     Args:
         name: one of :func:`~delineate.models.catalogue.list_models`.
         num_classes: classes to tell apart, the background included.
-        size: (height, width) at which multiply-adds are counted.
+        size: (height, width) at which multiply-adds are counted, which takes about as long as the rest; None: not.
         options: as in :func:`~delineate.models.catalogue.create_model`.
 
     Example:
-        >>> facts = model_facts("unet_original", num_classes=2, size=(572, 572))
+        >>> facts = model_facts("unet_original", num_classes=2)
         >>> facts.parameters, facts.field.size
         (31030658, (140, 140))
     """
@@ -47,7 +45,6 @@ def model_facts(name: str, *, num_classes: int = 21, size: tuple[int, int] = (51
         model = create_model(name, num_classes=num_classes, **options)
     return ModelFacts(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        multiply_adds=multiply_adds(model, size),
-        size=size,
+        multiply_adds=None if size is None else multiply_adds(model, size),
         field=receptive_field(model),
     )

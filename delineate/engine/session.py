@@ -39,7 +39,7 @@ from delineate.engine.recipe import DataRecipe, Recipe
 from delineate.engine.run import Run, environment_facts
 from delineate.engine.semantic import SemanticSegmentation
 from delineate.engine.synchronisation import synchronise_batch_norm
-from delineate.engine.weights import ModelCard, save_weights
+from delineate.engine.weights import ModelCard, save_weights, without_downloads
 from delineate.errors import RecipeError, UnknownNameError
 from delineate.files import write_json
 from delineate.losses.catalogue import create_losses
@@ -110,10 +110,9 @@ class Session:
             torch.manual_seed(sample_seed(recipe.trainer.seed, -1, -1))
             self.model = create_model(recipe.model["name"], **options)
         _check_parts(self.model, recipe)
-        options.pop("pretrained", None)
         self.card = ModelCard(
             name=recipe.model["name"],
-            options=options,
+            options=without_downloads(options),
             preprocessing=self.preprocessing,
             taxonomy=self.taxonomy,
             precision=self.precision,

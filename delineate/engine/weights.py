@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,20 @@ class ModelCard:
             "taxonomy": self.taxonomy.to_dict(),
             "precision": self.precision,
         }
+
+
+def without_downloads(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's options without those that fetch weights, also those of a model inside it.
+
+    Example:
+        >>> without_downloads({"weights": "coco", "base": {"name": "unet", "pretrained": True}})
+        {'base': {'name': 'unet'}}
+    """
+    return {
+        key: without_downloads(value) if isinstance(value, Mapping) else value
+        for key, value in options.items()
+        if key not in ("pretrained", "weights")
+    }
 
 
 def save_weights(path: str | Path, state: dict[str, Tensor], card: ModelCard) -> None:
@@ -134,7 +149,7 @@ def load_weights(path: str | Path) -> tuple[nn.Module, ModelCard]:
 
 def _described(card: ModelCard, path: Path) -> nn.Module:
     """A new model as the card describes it, without pretrained weights: the saved ones replace them."""
-    options = {key: value for key, value in card.options.items() if key != "pretrained"}
+    options = without_downloads(card.options)
     place = path.with_suffix(".json")
     try:
         model = create_model(card.name, **options)

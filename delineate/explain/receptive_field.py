@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -66,7 +67,11 @@ def receptive_field(
     probe = copy.deepcopy(model).to("meta").eval()
     channels = getattr(model, "in_channels", 3) if in_channels is None else in_channels
     images = torch.empty(1, channels, *size, device="meta")
-    with torch.no_grad(), _Tracker(images) as tracker:
+    tracker = _Tracker(images)
+    for layer in probe.modules():
+        if isinstance(layer, nn.RNNBase):  # its steps, one by one, would say less and take long
+            layer.forward = partial(tracker.sweep, layer)
+    with torch.no_grad(), tracker:
         outputs = probe(images)
     logits = getattr(outputs, "logits", outputs)
     require(isinstance(logits, Tensor), "model", "return a tensor or outputs with logits", type(outputs).__name__)
@@ -106,11 +111,20 @@ class _Steps:
         return replace(self, step=self.step * stride, offset=self.offset + (taps - 1) * self.step)
 
     def upsampled(self, ratio: Fraction, extra: int = 0) -> _Steps:
-        """Of an operation with ``ratio`` output positions an input position, each of which reaches ``extra`` further."""
+        """Of an operation with ``ratio`` outputs for each input, of which every output reaches ``extra`` further."""
         whole = self
         if self.step.denominator == 1:  # pixels grow evenly: say so in the plainest terms
             whole = _Steps(self.size + self.jump * math.ceil(self.offset), self.jump * self.step)
         return replace(whole, step=whole.step / ratio, offset=whole.offset + extra * whole.step / ratio)
+
+
+@cache
+def _profile(steps: _Steps) -> tuple[Fraction, ...]:
+    return tuple(steps.extent(positions) for positions in _PROBES)
+
+
+def _covers(one: tuple[Fraction, ...], other: tuple[Fraction, ...]) -> bool:
+    return all(a >= b for a, b in zip(one, other, strict=True))
 
 
 _PROBES = (1, 2, 3, 5, 9, 17, 33, 65, 129, 257)
@@ -135,12 +149,14 @@ class _Axis:
         stride = min(axis.stride for axis in axes)
         if not all(axis.branches for axis in axes):
             return _Axis((), stride)
-        kept: dict[tuple[Fraction, ...], _Steps] = {}
-        for branch in (branch for axis in axes for branch in axis.branches):
-            profile = tuple(branch.extent(positions) for positions in _PROBES)
-            if not any(all(a >= b for a, b in zip(other, profile, strict=True)) for other in kept):
-                kept[profile] = branch
-        return _Axis(tuple(kept.values()), stride)
+        branches = dict.fromkeys(branch for axis in axes for branch in axis.branches)
+        profiles = {branch: _profile(branch) for branch in branches}
+        widest = [
+            branch
+            for branch, own in profiles.items()
+            if not any(_covers(other, own) for other in profiles.values() if other != own)
+        ]
+        return _Axis(tuple({profiles[branch]: branch for branch in widest}.values()), stride)
 
 
 @dataclass(frozen=True)
@@ -170,6 +186,14 @@ class _Tracker(TorchDispatchMode):
                 if isinstance(output, Tensor):
                     self._keep(output, _outcome(func, args, fields, output))
         return result
+
+    def sweep(self, layer: nn.RNNBase, steps: Tensor, state: Any = None) -> tuple[Tensor, None]:
+        """What a recurrent layer returns in shape, having seen everything."""
+        before = self.fields[steps]
+        swept = steps.new_empty(*steps.shape[:-1], layer.hidden_size * (2 if layer.bidirectional else 1))
+        axes = (_Axis((), before.axes[0].stride), _Axis((), before.axes[1].stride))
+        self._keep(swept, _Field(before.sides, axes))
+        return swept, None
 
     def _keep(self, tensor: Tensor, field: _Field) -> None:
         self.fields[tensor] = field
@@ -260,9 +284,13 @@ _WINDOWS: dict[str, Callable[[dict[str, Any]], _Along]] = {
     "avg_pool2d": _pooling,
 }
 _RESHAPES = frozenset(
-    ("view", "unsafe_view", "reshape", "permute", "transpose", "t", "unsqueeze", "squeeze", "expand", "clone")
-    + ("detach", "alias", "to_copy", "as_strided", "copy", "native_layer_norm")
+    """
+    view unsafe_view reshape permute transpose t unsqueeze squeeze expand clone detach alias to_copy as_strided copy
+    native_layer_norm
+    """.split()  # noqa: SIM905
 )
 _CROPS = frozenset(
-    ("slice", "select", "index_select", "index", "constant_pad_nd", "reflection_pad2d", "replication_pad2d", "roll")
+    """
+    slice select index_select index constant_pad_nd reflection_pad2d replication_pad2d roll
+    """.split()  # noqa: SIM905
 )

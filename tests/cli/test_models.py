@@ -6,7 +6,7 @@ def test_one_line_a_model(typed):
     assert result.exit_code == 0
     lines = [line.split() for line in result.output.splitlines()]
     assert [line[0] for line in lines[2:5]] == ["fcn16s", "fcn32s", "fcn8s"]
-    assert lines[3][:10] == ["fcn32s", "semantic", "136.15", "M", "190.2", "G", "32", "404", "px", "vgg16"]
+    assert lines[3][:8] == ["fcn32s", "semantic", "136.15", "M", "32", "404", "px", "vgg16"]
     assert "Long et al. 2015" in result.output
 
 

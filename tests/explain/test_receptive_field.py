@@ -110,6 +110,21 @@ def test_global_pooling_and_attention_see_everything() -> None:
         assert field.stride == (2, 2)
 
 
+def test_recurrent_layers_see_everything() -> None:
+    class Sweep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru = nn.GRU(1, 2, batch_first=True)
+
+        def forward(self, images: Tensor) -> Tensor:
+            rows = images.permute(0, 2, 3, 1).flatten(0, 1)
+            swept: Tensor = self.gru(rows)[0].view(1, *images.shape[2:], 2).permute(0, 3, 1, 2)
+            return swept
+
+    field = receptive_field(nn.Sequential(conv(3, stride=4), Sweep()), in_channels=1, size=(32, 48))
+    assert (field.stride, field.size) == ((4, 4), (math.inf, math.inf))
+
+
 def test_layers_on_channels_last_change_nothing() -> None:
     class Pointwise(nn.Module):
         def __init__(self) -> None:
