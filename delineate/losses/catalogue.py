@@ -7,10 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from delineate.checks import require
+from delineate.losses.border_cross_entropy import BorderCrossEntropy
+from delineate.losses.boundary import Boundary
 from delineate.losses.cross_entropy import CrossEntropy
 from delineate.losses.dice import SoftDice
 from delineate.losses.focal import Focal
+from delineate.losses.generalised_dice import GeneralisedDice
+from delineate.losses.lovasz_softmax import LovaszSoftmax
+from delineate.losses.ohem_cross_entropy import OhemCrossEntropy
 from delineate.losses.supervision import Number, SemanticLoss
+from delineate.losses.tversky import Tversky
 from delineate.losses.weighted_sum import WeightedSum
 from delineate.registry import Registry, unknown_name
 
@@ -20,6 +26,12 @@ LOSSES: Registry[type[SemanticLoss]] = Registry(
         "cross_entropy": CrossEntropy,
         "soft_dice": SoftDice,
         "focal": Focal,
+        "ohem_cross_entropy": OhemCrossEntropy,
+        "border_cross_entropy": BorderCrossEntropy,
+        "generalised_dice": GeneralisedDice,
+        "tversky": Tversky,
+        "lovasz_softmax": LovaszSoftmax,
+        "boundary": Boundary,
     },
 )
 
@@ -32,17 +44,21 @@ def loss_options(name: str) -> dict[str, Any]:
 
     Example:
         >>> loss_options("focal")
-        {'gamma': 2.0, 'alpha': None, 'ignore_index': 255, 'auxiliary_weight': 0.4}
+        {'gamma': 2.0, 'alpha': None, 'ignore_index': 255, 'auxiliary_weight': 0.4, 'rest_class': None}
     """
     return {option: value.default for option, value in inspect.signature(LOSSES[name]).parameters.items()}
 
 
-def create_losses(config: Sequence[Mapping[str, Any]], *, ignore_index: int = 255) -> WeightedSum:
+def create_losses(
+    config: Sequence[Mapping[str, Any]], *, ignore_index: int = 255, rest_class: int | None = None
+) -> WeightedSum:
     """The weighted sum of the losses that ``config`` lists.
 
     Args:
         config: one mapping a loss: "name", "weight" (1 when left out) and the options of its class.
         ignore_index: the data's ignored label, for every loss that does not set its own.
+        rest_class: the label that stands for all that a partly labelled image's data set does not label, for every loss
+            that does not set its own.
 
     Raises:
         UnknownNameError: on an unknown loss or option; names the nearest.
@@ -74,5 +90,5 @@ def create_losses(config: Sequence[Mapping[str, Any]], *, ignore_index: int = 25
             if option not in known:
                 raise unknown_name(f"option of loss '{name}'", option, [*known, "weight"])
         require(name not in losses, "losses", "list each loss once", f"{name} twice")
-        losses[name] = (LOSSES[name](**{"ignore_index": ignore_index, **options}), weight)
+        losses[name] = (LOSSES[name](**{"ignore_index": ignore_index, "rest_class": rest_class, **options}), weight)
     return WeightedSum(losses)

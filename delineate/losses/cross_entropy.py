@@ -9,6 +9,8 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 from torch.nn import functional
 
+from delineate.losses.partial_labels import asked_classes
+from delineate.losses.precision import full_precision
 from delineate.losses.supervision import (
     Normaliser,
     Number,
@@ -18,13 +20,28 @@ from delineate.losses.supervision import (
     check_target,
     checked_class_weights,
     over_ranks,
+    ratio,
     unknown_label,
 )
 
 
-def full_precision(logits: Tensor) -> Tensor:
-    """``logits`` in float32, or float64 if they are: a softmax in half precision loses the small probabilities."""
-    return logits if logits.dtype == torch.float64 else logits.float()
+def surprises(
+    logits: Float[Tensor, "B K H W"], target: Integer[Tensor, "B H W"], *, ignore_index: int = 255
+) -> Float[Tensor, "B H W"]:
+    """The negative log-probability of the true class at each pixel, in nats.
+
+    Args:
+        logits: before the softmax, in the precision to compute in.
+        target: labels 0..K-1, or ``ignore_index``.
+        ignore_index: the label whose pixels get 0, with a zero gradient.
+
+    Raises:
+        ArgumentError: on a label that is no class, off the GPU.
+    """
+    try:
+        return functional.cross_entropy(logits, target.long(), ignore_index=ignore_index, reduction="none")
+    except IndexError as error:
+        raise unknown_label(logits, target, ignore_index) from error
 
 
 def cross_entropy(
@@ -65,26 +82,27 @@ def cross_entropy(
     check_target(logits, target)
     check_per_class("class_weights", class_weights, logits.shape[1])
     with torch.autocast(logits.device.type, enabled=False):
-        logits, labels = full_precision(logits), target.long()
+        logits = full_precision(logits)
+        values = surprises(logits, target, ignore_index=ignore_index)
+        counted = target != ignore_index
         weights = None if class_weights is None else class_weights.to(logits)
-        try:
-            total = functional.cross_entropy(
-                logits,
-                labels,
-                weight=weights,
-                ignore_index=ignore_index,
-                reduction="sum",
-                label_smoothing=label_smoothing,
-            )
-        except IndexError as error:
-            raise unknown_label(logits, target, ignore_index) from error
-        counted = labels != ignore_index
-        if weights is None:
-            denominator = counted.sum().to(logits.dtype)
-        else:
-            denominator = torch.where(counted, weights[torch.where(counted, labels, 0)], 0).sum()
-        denominator = over_ranks(denominator, normaliser)
-        return total / torch.where(denominator > 0, denominator, torch.ones_like(denominator))
+        factors = counted.to(logits.dtype)
+        if weights is not None:
+            factors = factors * weights[torch.where(counted, target, 0).long()]
+        total = (factors * values).sum()
+        if label_smoothing > 0:
+            even = _evenly_spread(logits, weights)
+            total = (1 - label_smoothing) * total + label_smoothing * torch.where(counted, even, 0).sum()
+        return ratio(total, over_ranks(factors.sum(), normaliser))
+
+
+def _evenly_spread(logits: Float[Tensor, "B K H W"], weights: Float[Tensor, " K"] | None) -> Float[Tensor, "B H W"]:
+    """The mean over the classes that are asked of their weighted negative log-probability."""
+    asked = asked_classes(logits)
+    values = torch.where(asked, -logits.log_softmax(1), 0)
+    if weights is not None:
+        values = values * weights[:, None, None]
+    return values.sum(1) / asked.sum(1)
 
 
 class CrossEntropy(SemanticLoss):
@@ -94,7 +112,8 @@ class CrossEntropy(SemanticLoss):
         class_weights: one factor a class, in label order.
         ignore_index: the label that does not count.
         label_smoothing: the share of the target spread evenly over all classes, 0 to 1.
-        auxiliary_weight: the weight of each side head's loss.
+        auxiliary_weight: the weight of each side head's loss, or a list with one weight a head.
+        rest_class: the label that stands for what a partly labelled image's data set does not label.
 
     Example:
         >>> from delineate.structures.outputs import SemanticOutputs
@@ -112,9 +131,10 @@ class CrossEntropy(SemanticLoss):
         class_weights: Sequence[Number] | None = None,
         ignore_index: int = 255,
         label_smoothing: Number = 0.0,
-        auxiliary_weight: Number = 0.4,
+        auxiliary_weight: Number | Sequence[Number] = 0.4,
+        rest_class: int | None = None,
     ) -> None:
-        super().__init__(ignore_index=ignore_index, auxiliary_weight=auxiliary_weight)
+        super().__init__(ignore_index=ignore_index, auxiliary_weight=auxiliary_weight, rest_class=rest_class)
         self.label_smoothing = check_number("label_smoothing", label_smoothing, "lie in 0..1", lambda v: 0 <= v <= 1)
         self.register_buffer("class_weights", checked_class_weights("class_weights", class_weights), persistent=False)
 

@@ -9,16 +9,13 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from delineate.checks import require
-from delineate.losses.cross_entropy import full_precision
+from delineate.losses.regions import mean_over_present, region_sums
 from delineate.losses.supervision import (
     Normaliser,
     Number,
     SemanticLoss,
     check_per_class,
-    check_target,
     checked_class_weights,
-    over_ranks,
-    unknown_label,
 )
 
 
@@ -58,35 +55,11 @@ def soft_dice(
         >>> round(soft_dice(logits, torch.tensor([[[0, 1]]])).item(), 4)
         0.5
     """
-    check_target(logits, target)
     check_per_class("class_weights", class_weights, logits.shape[1])
     require(power in (1, 2), "power", "be 1 or 2", power)
-    num_classes = logits.shape[1]
-    with torch.autocast(logits.device.type, enabled=False):
-        logits = full_precision(logits)
-        counted = target != ignore_index
-        labels = torch.where(counted, target, 0).long()
-        # a wait for the GPU is dearer than this check; there the gather below stops on such a label
-        if (
-            labels.device.type == "cpu"
-            and labels.numel()
-            and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes
-        ):
-            raise unknown_label(logits, target, ignore_index)
-        probs = logits.softmax(dim=1) * counted.unsqueeze(1)
-        hits = probs.gather(1, labels.unsqueeze(1)).flatten()
-        flat = labels.flatten()
-        overlap = hits.new_zeros(num_classes).index_add(0, flat, hits)
-        true_area = hits.new_zeros(num_classes).index_add(0, flat, counted.flatten().to(hits.dtype))
-        area = (probs if power == 1 else probs.square()).sum(dim=(0, 2, 3))
-        overlap, area = over_ranks(overlap, normaliser), over_ranks(area, normaliser)
-        true_area = over_ranks(true_area, normaliser)
-        weights = (true_area > 0).to(hits.dtype)
-        if class_weights is not None:
-            weights = weights * class_weights.to(weights)
-        total = weights.sum()
-        gap = 1 - 2 * overlap / torch.where(true_area > 0, area + true_area, torch.ones_like(area))
-        return (weights * gap).sum() / torch.where(total > 0, total, torch.ones_like(total))
+    sums = region_sums(logits, target, ignore_index=ignore_index, power=power, normaliser=normaliser)
+    area = torch.where(sums.true > 0, sums.predicted + sums.true, torch.ones_like(sums.true))
+    return mean_over_present(1 - 2 * sums.overlap / area, sums.true, class_weights)
 
 
 class SoftDice(SemanticLoss):
@@ -96,7 +69,8 @@ class SoftDice(SemanticLoss):
         class_weights: weights of the mean over classes, in label order.
         ignore_index: the label that does not count.
         power: 1 or 2, the exponent of the probabilities below the fraction line.
-        auxiliary_weight: the weight of each side head's loss.
+        auxiliary_weight: the weight of each side head's loss, or a list with one weight a head.
+        rest_class: the label that stands for what a partly labelled image's data set does not label.
 
     Example:
         >>> from delineate.structures.outputs import SemanticOutputs
@@ -113,9 +87,10 @@ class SoftDice(SemanticLoss):
         class_weights: Sequence[Number] | None = None,
         ignore_index: int = 255,
         power: int = 1,
-        auxiliary_weight: Number = 0.4,
+        auxiliary_weight: Number | Sequence[Number] = 0.4,
+        rest_class: int | None = None,
     ) -> None:
-        super().__init__(ignore_index=ignore_index, auxiliary_weight=auxiliary_weight)
+        super().__init__(ignore_index=ignore_index, auxiliary_weight=auxiliary_weight, rest_class=rest_class)
         require(power in (1, 2), "power", "be 1 or 2", repr(power))
         self.power = int(power)
         self.register_buffer("class_weights", checked_class_weights("class_weights", class_weights), persistent=False)

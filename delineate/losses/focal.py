@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
-from torch.nn import functional
 
-from delineate.losses.cross_entropy import full_precision
+from delineate.losses.cross_entropy import surprises
+from delineate.losses.precision import full_precision
 from delineate.losses.supervision import (
     Normaliser,
     Number,
@@ -19,7 +19,7 @@ from delineate.losses.supervision import (
     check_target,
     checked_class_weights,
     over_ranks,
-    unknown_label,
+    ratio,
 )
 
 SMALLEST_GAP = 1e-12  # keeps d/dp (1 - p)^gamma finite at p = 1 when gamma < 1
@@ -64,18 +64,13 @@ def focal(
     check_target(logits, target)
     check_per_class("alpha", alpha, logits.shape[1])
     with torch.autocast(logits.device.type, enabled=False):
-        logits, labels = full_precision(logits), target.long()
-        try:
-            # fused, and 0 with a zero gradient where ignored
-            surprise = functional.cross_entropy(logits, labels, ignore_index=ignore_index, reduction="none")
-        except IndexError as error:
-            raise unknown_label(logits, target, ignore_index) from error
-        counted = labels != ignore_index
+        logits = full_precision(logits)
+        surprise = surprises(logits, target, ignore_index=ignore_index)
+        counted = target != ignore_index
         values = (-torch.expm1(-surprise)).clamp_min(SMALLEST_GAP).pow(gamma) * surprise
         if alpha is not None:
-            values = values * alpha.to(logits)[torch.where(counted, labels, 0)]
-        denominator = over_ranks(counted.sum().to(logits.dtype), normaliser)
-        return values.sum() / denominator.clamp_min(torch.finfo(denominator.dtype).tiny)
+            values = values * alpha.to(logits)[torch.where(counted, target, 0).long()]
+        return ratio(values.sum(), over_ranks(counted.sum().to(logits.dtype), normaliser))
 
 
 class Focal(SemanticLoss):
@@ -85,7 +80,8 @@ class Focal(SemanticLoss):
         gamma: how strongly sure pixels are turned down.
         alpha: one factor a class, in label order.
         ignore_index: the label that does not count.
-        auxiliary_weight: the weight of each side head's loss.
+        auxiliary_weight: the weight of each side head's loss, or a list with one weight a head.
+        rest_class: the label that stands for what a partly labelled image's data set does not label.
 
     Example:
         >>> from delineate.structures.outputs import SemanticOutputs
@@ -102,9 +98,10 @@ class Focal(SemanticLoss):
         gamma: Number = 2.0,
         alpha: Sequence[Number] | None = None,
         ignore_index: int = 255,
-        auxiliary_weight: Number = 0.4,
+        auxiliary_weight: Number | Sequence[Number] = 0.4,
+        rest_class: int | None = None,
     ) -> None:
-        super().__init__(ignore_index=ignore_index, auxiliary_weight=auxiliary_weight)
+        super().__init__(ignore_index=ignore_index, auxiliary_weight=auxiliary_weight, rest_class=rest_class)
         self.gamma = check_number("gamma", gamma, "be 0 or more", lambda v: v >= 0)
         self.register_buffer("alpha", checked_class_weights("alpha", alpha), persistent=False)
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Int64, Integer
 from torch import Tensor, nn
 
 from delineate.checks import require
 from delineate.errors import ArgumentError
+from delineate.losses.partial_labels import check_labelled, marginal_logits
 from delineate.structures.outputs import SemanticOutputs
 
 Number = int | float  # recipes hold whole numbers where a fraction would do
@@ -83,6 +84,29 @@ def unknown_label(logits: Tensor, target: Tensor, ignore_index: int) -> Argument
     )
 
 
+def counted_labels(
+    logits: Tensor, target: Tensor, ignore_index: int
+) -> tuple[Bool[Tensor, "B H W"], Int64[Tensor, "B H W"]]:
+    """Which pixels count, and their labels, 0 where they do not; for losses that gather by label.
+
+    Raises:
+        ArgumentError: on a label that is no class, off the GPU: a wait for it is dearer than this check, and there the
+            gather behind it stops on such a label.
+    """
+    counted = target != ignore_index
+    labels = torch.where(counted, target, 0).long()
+    if labels.device.type == "cpu" and labels.numel():
+        least, most = torch.aminmax(labels)
+        if not 0 <= int(least) <= int(most) < logits.shape[1]:
+            raise unknown_label(logits, target, ignore_index)
+    return counted, labels
+
+
+def ratio(above: Float[Tensor, "*K"], below: Float[Tensor, "*K"]) -> Float[Tensor, "*K"]:
+    """``above / below``; ``above`` itself where ``below`` is 0, which in a loss has counted nothing."""
+    return above / torch.where(below > 0, below, torch.ones_like(below))
+
+
 def checked_class_weights(name: str, weights: Sequence[Number] | None) -> Float[Tensor, " K"] | None:
     """``weights`` as a float32 tensor; raises unless each is finite, none is negative and one is positive."""
     if weights is None:
@@ -122,19 +146,31 @@ class SemanticLoss(nn.Module):
 
     Args:
         ignore_index: the label that does not count.
-        auxiliary_weight: the weight of each side head's loss against the main one; 0 leaves side heads out.
+        auxiliary_weight: the weight of each side head's loss against the main one, or a list with one weight a head;
+            0 leaves a head out.
+        rest_class: the label that stands for all that a partly labelled image's data set does not label; see
+            :func:`~delineate.losses.partial_labels.marginal_logits`.
     """
 
-    def __init__(self, *, ignore_index: int = 255, auxiliary_weight: Number = 0.4) -> None:
+    def __init__(
+        self,
+        *,
+        ignore_index: int = 255,
+        auxiliary_weight: Number | Sequence[Number] = 0.4,
+        rest_class: int | None = None,
+    ) -> None:
         super().__init__()
-        require(
-            isinstance(ignore_index, int) and not isinstance(ignore_index, bool),
-            "ignore_index",
-            "be a whole number",
-            repr(ignore_index),
-        )
+        for name, label in (("ignore_index", ignore_index), ("rest_class", 0 if rest_class is None else rest_class)):
+            require(isinstance(label, int) and not isinstance(label, bool), name, "be a whole number", repr(label))
+        require(rest_class is None or rest_class >= 0, "rest_class", "be a class, 0 or more", rest_class)
         self.ignore_index = ignore_index
-        self.auxiliary_weight = check_number("auxiliary_weight", auxiliary_weight, "be 0 or more", lambda v: v >= 0)
+        self.rest_class = rest_class
+        listed = isinstance(auxiliary_weight, Sequence) and not isinstance(auxiliary_weight, str)
+        weights = [
+            check_number("auxiliary_weight", weight, "be 0 or more", lambda v: v >= 0)
+            for weight in (auxiliary_weight if listed else [auxiliary_weight])  # type: ignore[union-attr]
+        ]
+        self.auxiliary_weight: float | tuple[float, ...] = tuple(weights) if listed else weights[0]
 
     def on_logits(
         self, logits: Float[Tensor, "B K H W"], target: Integer[Tensor, "B H W"], *, normaliser: Normaliser | None
@@ -143,7 +179,12 @@ class SemanticLoss(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define on_logits")
 
     def forward(
-        self, outputs: SemanticOutputs, target: Integer[Tensor, "B H W"], *, normaliser: Normaliser | None = None
+        self,
+        outputs: SemanticOutputs,
+        target: Integer[Tensor, "B H W"],
+        *,
+        normaliser: Normaliser | None = None,
+        valid_classes: Bool[Tensor, "B K"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """The scalars to log; "loss" is the one to minimise.
 
@@ -151,23 +192,47 @@ class SemanticLoss(nn.Module):
             outputs: what the model returned.
             target: labels at the size of ``outputs.logits``.
             normaliser: the mean over processes of a denominator (see :func:`over_ranks`); None in one process.
+            valid_classes: which classes each image's data set labels; all when None.
 
         Returns:
-            "loss"; with side heads also "main" and "auxiliary" (their sum): loss = main + weight * auxiliary.
+            "loss"; with side heads also "main" and "auxiliary" (the sum over the heads that count, not weighted):
+            loss = main + weight * auxiliary, or with a list of weights main + the weighted sum over the heads.
+
+        Raises:
+            ArgumentError: when a list of side heads' weights has another length than the model has heads, or (off the
+                GPU) the target holds a class that ``valid_classes`` denies the image.
         """
-        main = self.on_logits(outputs.logits, target, normaliser=normaliser)
-        if not outputs.auxiliary or self.auxiliary_weight == 0:
+        if valid_classes is not None:
+            check_labelled(target, valid_classes, ignore_index=self.ignore_index)
+
+        def on_head(logits: Tensor) -> Tensor:
+            if valid_classes is not None:
+                logits = marginal_logits(logits, valid_classes, rest_class=self.rest_class)
+            labels = resized_target(target, (logits.shape[2], logits.shape[3]))
+            return self.on_logits(logits, labels, normaliser=normaliser)
+
+        check_target(outputs.logits, target)
+        main = on_head(outputs.logits)
+        weights = self._head_weights(len(outputs.auxiliary))
+        counted = [(weight, head) for weight, head in zip(weights, outputs.auxiliary, strict=True) if weight > 0]
+        if not counted:
             return {"loss": main}
-        auxiliary = torch.stack(
-            [
-                self.on_logits(
-                    logits, resized_target(target, (logits.shape[2], logits.shape[3])), normaliser=normaliser
-                )
-                for logits in outputs.auxiliary
-            ]
-        ).sum()
+        values = [on_head(head) for _, head in counted]
+        weighted = [weight * value for (weight, _), value in zip(counted, values, strict=True)]
         return {
-            "loss": main + self.auxiliary_weight * auxiliary,
+            "loss": main + torch.stack(weighted).sum(),
             "main": main.detach(),
-            "auxiliary": auxiliary.detach(),
+            "auxiliary": torch.stack(values).sum().detach(),
         }
+
+    def _head_weights(self, heads: int) -> tuple[float, ...]:
+        """One weight a side head. A model without any (in evaluation, say) asks for none."""
+        if isinstance(self.auxiliary_weight, float):
+            return (self.auxiliary_weight,) * heads
+        require(
+            heads in (0, len(self.auxiliary_weight)),
+            "auxiliary_weight",
+            f"hold {heads} weights, one a side head of the model",
+            list(self.auxiliary_weight),
+        )
+        return self.auxiliary_weight[:heads]

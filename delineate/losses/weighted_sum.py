@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor, nn
 
 from delineate.checks import require
@@ -17,8 +17,8 @@ class WeightedSum(nn.Module):
     """The weighted sum of named losses, with each of them beside it.
 
     Args:
-        losses: name to (loss, weight); a loss answers ``(outputs, target, normaliser=...)`` with a dictionary whose
-            "loss" counts. Names appear in the logs; "loss" itself is taken.
+        losses: name to (loss, weight); a loss answers ``(outputs, target, normaliser=..., valid_classes=...)`` with a
+            dictionary whose "loss" counts. Names appear in the logs; "loss" itself is taken.
 
     Raises:
         ArgumentError: when there is no loss, a name is "loss" or holds a dot, or a weight is not a positive number.
@@ -46,7 +46,12 @@ class WeightedSum(nn.Module):
         }
 
     def forward(
-        self, outputs: SemanticOutputs, target: Integer[Tensor, "B H W"], *, normaliser: Normaliser | None = None
+        self,
+        outputs: SemanticOutputs,
+        target: Integer[Tensor, "B H W"],
+        *,
+        normaliser: Normaliser | None = None,
+        valid_classes: Bool[Tensor, "B K"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """The weighted sum to minimise, as "loss"; then each loss under its name, unweighted and detached.
 
@@ -54,7 +59,11 @@ class WeightedSum(nn.Module):
             outputs: what the model returned.
             target: labels at the size of ``outputs.logits``.
             normaliser: handed to every loss.
+            valid_classes: which classes each image's data set labels, all when None; handed to every loss.
         """
-        values = {name: loss(outputs, target, normaliser=normaliser)["loss"] for name, loss in self.losses.items()}
+        values = {
+            name: loss(outputs, target, normaliser=normaliser, valid_classes=valid_classes)["loss"]
+            for name, loss in self.losses.items()
+        }
         total = torch.stack([self.weights[name] * value for name, value in values.items()]).sum()
         return {"loss": total, **{name: value.detach() for name, value in values.items()}}

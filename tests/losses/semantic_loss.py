@@ -44,19 +44,26 @@ class Ranks:
 
 
 class SemanticLossTester:
-    """Subclasses set ``loss`` and may vary ``variants``."""
+    """Subclasses set ``loss`` and may vary ``variants``.
+
+    ``split_variants`` are the options with which a loss does not depend on how a batch is split over processes; all of
+    ``variants`` when None.
+    """
 
     loss: type[SemanticLoss]
     variants: tuple[dict, ...] = ({},)
+    split_variants: tuple[dict, ...] | None = None
 
-    def value(self, logits: Tensor, target: Tensor, **options) -> Tensor:
-        return self.loss(**options)(SemanticOutputs(logits), target)["loss"]
+    def value(self, logits: Tensor, target: Tensor, *, valid_classes: Tensor | None = None, **options) -> Tensor:
+        return self.loss(**options)(SemanticOutputs(logits), target, valid_classes=valid_classes)["loss"]
 
     def test_gradient_is_that_of_finite_differences(self):
         for options in self.variants:
             logits, target = random_batch(1)
             logits.requires_grad_()
-            assert torch.autograd.gradcheck(lambda x, o=options, t=target: self.value(x, t, **o), (logits,))
+            # along random directions: one at a time, 240 logits would be 480 calls
+            value = lambda x, o=options, t=target: self.value(x, t, **o)  # noqa: E731
+            assert torch.autograd.gradcheck(value, (logits,), fast_mode=True)
 
     def test_ignored_pixels_change_nothing(self):
         for options in self.variants:
@@ -90,6 +97,17 @@ class SemanticLossTester:
         right = torch.nn.functional.one_hot(torch.where(target == 255, 0, target), 4).permute(0, 3, 1, 2).float() * 40
         assert self.value(right, target).item() == pytest.approx(0, abs=1e-6)
         assert self.value(right.roll(1, 1), target) > self.value(torch.zeros_like(right), target) > 1e-3
+
+    def test_descent_finds_the_truth(self):
+        logits, target = random_batch(16, batch=1)
+        logits.requires_grad_()
+        optimizer, loss = torch.optim.Adam([logits], lr=0.5), self.loss()
+        for _ in range(40):
+            optimizer.zero_grad()
+            loss(SemanticOutputs(logits), target)["loss"].backward()
+            optimizer.step()
+        counted = target != 255
+        assert torch.equal(logits.argmax(1)[counted], target[counted])
 
     def test_order_of_images_does_not_matter(self):
         logits, target = random_batch(5, batch=3)
@@ -130,7 +148,7 @@ class SemanticLossTester:
         target[:2][target[:2] == 1] = 255  # a class that only the second process sees
         target[0] = 255
         outputs = lambda x: SemanticOutputs(x, (x[:, :, ::2, ::2],))  # noqa: E731
-        for options in self.variants:
+        for options in self.variants if self.split_variants is None else self.split_variants:
             loss = self.loss(**options)
             whole = logits.clone().requires_grad_()
             value = loss(outputs(whole), target)["loss"]
@@ -155,6 +173,56 @@ class SemanticLossTester:
         assert set(without) == {"loss"}
         torch.testing.assert_close(without["loss"], result["main"])
 
+    def test_each_side_head_has_its_own_weight(self):
+        logits, target = random_batch(12)
+        heads = tuple(torch.randn(3, 2, 4, 3, 2, dtype=torch.float64))
+        result = self.loss(auxiliary_weight=[1, 0, 0.25])(SemanticOutputs(logits, heads), target)
+        first, _, third = (self.value(head, resized_target(target, (3, 2))) for head in heads)
+        torch.testing.assert_close(result["loss"], result["main"] + first + 0.25 * third)
+        torch.testing.assert_close(result["auxiliary"], first + third)
+        assert set(self.loss(auxiliary_weight=[1, 0, 0.25])(SemanticOutputs(logits), target)) == {"loss"}
+
+    def test_all_classes_valid_changes_nothing(self):
+        logits, target = random_batch(13)
+        for options in self.variants:
+            for rest_class in (None, 2):
+                everything = torch.ones(2, 4, dtype=torch.bool)
+                torch.testing.assert_close(
+                    self.value(logits, target, valid_classes=everything, rest_class=rest_class, **options),
+                    self.value(logits, target, **options),
+                )
+
+    def test_a_class_that_an_image_does_not_label_is_not_asked_there(self):
+        logits, target = random_batch(14)
+        valid = torch.tensor([[True, True, True, False], [True, True, True, True]])
+        target[0][target[0] == 3] = 255
+        for options in self.variants:
+            before = self.value(logits, target, valid_classes=valid, **options)
+            changed = logits.clone()
+            changed[0, 3] += 9 * torch.rand(5, 6, dtype=torch.float64)
+            changed.requires_grad_()
+            after = self.value(changed, target, valid_classes=valid, **options)
+            torch.testing.assert_close(after, before)
+            assert not torch.isclose(self.value(changed, target, **options), before)
+            after.backward()
+            assert changed.grad[0, 3].abs().max() == 0
+            assert changed.grad.isfinite().all()
+
+    def test_the_rest_class_answers_for_classes_that_an_image_does_not_label(self):
+        logits, target = random_batch(15)
+        valid = torch.tensor([[True, True, True, False], [True, True, True, True]])
+        target[0][target[0] == 3] = 1
+        for options in self.variants:
+            merged = logits.clone()
+            merged[0, 1] = torch.logaddexp(logits[0, 1], logits[0, 3])
+            torch.testing.assert_close(
+                self.value(logits, target, valid_classes=valid, rest_class=1, **options),
+                self.value(merged, target, valid_classes=valid, **options),
+            )
+            moved = logits.clone().requires_grad_()
+            self.value(moved, target, valid_classes=valid, rest_class=1, **options).backward()
+            assert moved.grad[0, 3].abs().max() > 0  # it learns what it may be
+
     def test_errors_name_the_argument(self):
         logits, target = random_batch(11)
         target[0, 0, 0] = 9
@@ -162,3 +230,5 @@ class SemanticLossTester:
             self.value(logits, target)
         with pytest.raises(ArgumentError, match=r"auxiliary_weight must be 0 or more; got -1"):
             self.loss(auxiliary_weight=-1)
+        with pytest.raises(ArgumentError, match=r"rest_class must be a class, 0 or more; got -1"):
+            self.loss(rest_class=-1)

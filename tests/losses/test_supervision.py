@@ -67,3 +67,40 @@ def test_a_loss_must_define_its_value():
 
     with pytest.raises(NotImplementedError, match="SemanticLoss must define on_logits"):
         supervision.SemanticLoss()(SemanticOutputs(torch.zeros(1, 2, 3, 3)), torch.zeros(1, 3, 3, dtype=torch.long))
+
+
+def test_a_list_of_side_weights_must_fit_the_model():
+    from delineate.losses.cross_entropy import CrossEntropy
+    from delineate.structures.outputs import SemanticOutputs
+
+    logits, target = torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 3, dtype=torch.long)
+    with pytest.raises(
+        ArgumentError, match=r"auxiliary_weight must hold 1 weights, one a side head of the model; got \[1\.0, 0\.5\]"
+    ):
+        CrossEntropy(auxiliary_weight=[1, 0.5])(SemanticOutputs(logits, (logits,)), target)
+    with pytest.raises(ArgumentError, match=r"auxiliary_weight must be 0 or more; got -2"):
+        CrossEntropy(auxiliary_weight=[1, -2])
+
+
+def test_a_stack_of_equal_heads_as_in_an_hourglass():
+    """Weight 1 for every stack, the last one's logits being the model's own: the plain sum over the stacks."""
+    from delineate.losses.cross_entropy import CrossEntropy
+    from delineate.structures.outputs import SemanticOutputs
+
+    stacks, target = torch.randn(4, 2, 3, 8, 8), torch.randint(0, 3, (2, 8, 8))
+    loss = CrossEntropy(auxiliary_weight=1.0)
+    value = loss(SemanticOutputs(stacks[3], tuple(stacks[:3])), target)["loss"]
+    torch.testing.assert_close(value, torch.stack([loss(SemanticOutputs(s), target)["loss"] for s in stacks]).sum())
+
+
+def test_a_target_of_another_size_is_refused_not_resized():
+    from delineate.losses.cross_entropy import CrossEntropy
+    from delineate.structures.outputs import SemanticOutputs
+
+    with pytest.raises(ArgumentError, match=r"target must be one label per pixel of the logits, \(1, 4, 4\)"):
+        CrossEntropy()(SemanticOutputs(torch.zeros(1, 2, 4, 4)), torch.zeros(1, 8, 8, dtype=torch.long))
+
+
+def test_ratio_counts_nothing_as_the_numerator():
+    above, below = torch.tensor([3.0, 0.0]), torch.tensor([2.0, 0.0])
+    assert supervision.ratio(above, below).tolist() == [1.5, 0.0]
