@@ -2,9 +2,10 @@
 
 Source: Chen, Zhu, Papandreou, Schroff, Adam, "Encoder-Decoder with Atrous Separable Convolution for Semantic Image
 Segmentation", ECCV 2018.
-Differs: encoders come from timm or torchvision, without multi-grid. ``variant="smp"`` is segmentation_models.pytorch's
-network: a separable convolution after the pyramid, one in place of two after the skip, no batch norm inside separable
-convolutions, and interpolation with aligned corners; outputs agree with it under equal weights.
+Differs: encoders come from timm or torchvision, without multi-grid; ``encoder="xception65"`` is the paper's, with the
+released code's layers and rates. ``variant="smp"`` is segmentation_models.pytorch's network: a separable convolution
+after the pyramid, one in place of two after the skip, no batch norm inside separable convolutions, and interpolation
+with aligned corners; outputs agree with it under equal weights.
 """
 
 from __future__ import annotations
@@ -93,7 +94,8 @@ def deeplabv3plus(
     Args:
         num_classes: logits a pixel, the background included.
         in_channels: of the images.
-        encoder: any name of :func:`~delineate.models.encoders.creation.create_encoder`.
+        encoder: any name of :func:`~delineate.models.encoders.creation.create_encoder`; "xception65" is the paper's
+            strongest, and "xception41" and "xception71" its sisters.
         pretrained: whether the encoder starts from ImageNet weights, which are downloaded.
         output_stride: of the pyramid: 16 as the paper trains, 8 as it evaluates best, 32 for speed.
         rates: dilations of the pyramid's 3x3 branches; (6, 12, 18) scaled to the output stride when None: doubled at

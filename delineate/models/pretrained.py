@@ -80,9 +80,9 @@ class MatchReport:
 def load_matching(model: nn.Module, weights: str | Path | Mapping[str, Any]) -> MatchReport:
     """Load whatever of ``weights`` has a name and a shape of ``model``'s, and say what did not.
 
-    The state may be wrapped as training scripts save it (``{"state_dict": ...}``, ``{"model": ..., "epoch": ...}``), and
-    its names may have a prefix of another wrapper ("module.", "model.", "_orig_mod."): the one that fits most names is
-    taken off. Nothing in the model changes when an error is raised.
+    The state may be wrapped as training scripts save it (``{"state_dict": ...}``, ``{"model": ..., "epoch": ...}``),
+    and its names may begin with other wrappers' prefixes ("module.", "model.", "_orig_mod."): as many of those are
+    taken off as let most names fit. Nothing in the model changes when an error is raised.
 
     Args:
         model: any module; for the weights of an encoder alone, pass ``model.encoder``.

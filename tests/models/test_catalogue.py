@@ -12,20 +12,24 @@ from delineate.models.catalogue import MODELS, create_model, list_models, model_
 def test_lists_every_model_in_order() -> None:
     names = list_models()
     assert names == sorted(MODELS)
-    assert {"unet", "unet_original", "fcn32s", "fcn16s", "fcn8s", "segnet", "deeplabv3plus", "enet"} <= set(names)
+    # the networks of the lectures
+    assert {"unet_original", "fcn32s", "fcn16s", "fcn8s", "segnet", "segnet_basic", "enet", "deconvnet"} <= set(names)
+    assert {"pspnet", "deeplabv1", "deeplabv2", "deeplabv3", "deeplabv3plus", "dilated_frontend"} <= set(names)
+    assert {"dilation8", "dilation10", "hourglass", "hrnet_seg", "reseg", "crf_rnn"} <= set(names)
+    assert {"patch_classifier", "farabet_multiscale", "multiscale_fcn", "fpn", "upernet", "fcn_resnet"} <= set(names)
 
 
 def test_searches_names_papers_and_summaries() -> None:
     assert list_models(task="semantic", search="unet") == ["unet", "unet_original"]
     assert "unet" in list_models(search="ronneberger")
     assert list_models(search="unpools") == ["segnet"]
-    assert list_models(search="fcn*") == ["fcn16s", "fcn32s", "fcn8s"]
+    assert list_models(search="fcn*s") == ["fcn16s", "fcn32s", "fcn8s"]
     assert list_models(search="no such thing") == []
 
 
 def test_unknown_names_answer_with_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'deeplabv3plus'"):
-        create_model("deeplabv3", num_classes=2)
+        create_model("deeplabv3pluss", num_classes=2)
     with pytest.raises(UnknownNameError, match="Did you mean 'semantic'"):
         list_models(task="semantics")
 

@@ -7,6 +7,7 @@ from segmentation_models_pytorch.encoders._utils import replace_strides_with_dil
 
 from delineate.errors import ArgumentError, UnknownNameError
 from delineate.models.deeplabv3plus import deeplabv3plus
+from delineate.models.encoders.creation import create_encoder
 from tests.models.segmenter import SegmenterTests, copy_in_order
 
 
@@ -67,3 +68,33 @@ def test_one_image_a_training_batch_is_refused_in_words() -> None:
     model = deeplabv3plus(2, encoder="resnet18", decoder_channels=8).train()
     with pytest.raises(ArgumentError, match="batch size must be at least 2 in training"):
         model(torch.randn(1, 3, 64, 64))
+
+
+@pytest.mark.parametrize(("output_stride", "strides"), [(16, (2, 4, 8, 16, 16)), (8, (2, 4, 8, 8, 8))])
+def test_aligned_xception_of_the_paper(output_stride: int, strides: tuple[int, ...]) -> None:
+    """Strides become dilation from the block behind them on, as in the released code."""
+    with torch.device("meta"):
+        model = deeplabv3plus(21, encoder="xception65", output_stride=output_stride).eval()
+        assert model(torch.zeros(1, 3, 65, 97)).logits.shape == (1, 21, 65, 97)
+    assert model.encoder.strides == strides
+    assert model.encoder.channels == (128, 256, 728, 1024, 2048)
+    assert model.decoder.reduce[0].weight.shape == (48, 256, 1, 1)
+    rates: dict[int, set[int]] = {}
+    for name, layer in model.encoder.model.named_modules():
+        if isinstance(layer, torch.nn.Conv2d) and layer.groups > 1:
+            rates.setdefault(int(name.split("_")[1].split(".")[0]), set()).add(layer.dilation[0])
+    deep = 16 // output_stride
+    expected = {block: {1} for block in range(3)} | {block: {deep} for block in range(3, 20)} | {20: {2 * deep}}
+    assert rates == expected
+
+
+@torch.no_grad()
+def test_dilated_xception_computes_the_same_feature_more_densely() -> None:
+    sparse = create_encoder("xception41").eval()
+    images = torch.randn(1, 3, 64, 96)
+    coarse = sparse(images)[-1]
+    for output_stride in (16, 8):
+        dense = create_encoder("xception41", output_stride=output_stride).eval()
+        dense.load_state_dict(sparse.state_dict())
+        step = 32 // output_stride
+        torch.testing.assert_close(dense(images)[-1][..., ::step, ::step], coarse, atol=1e-3, rtol=1e-3)

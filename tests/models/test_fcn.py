@@ -28,6 +28,13 @@ class TestFCN32sOnAlexNet(SegmenterTests):
     without_gradient = FIXED
 
 
+class TestFCN32sOnGoogLeNet(SegmenterTests):
+    name = "fcn32s"
+    options = {"encoder": "googlenet", "width": 1 / 4}
+    published = [({"num_classes": 21, "encoder": "googlenet"}, 7_745_406)]
+    without_gradient = FIXED
+
+
 class TestFCN16s(SegmenterTests):
     name = "fcn16s"
     options = THIN
@@ -151,7 +158,6 @@ def test_pretrained_weights_reach_every_layer(monkeypatch: pytest.MonkeyPatch) -
     state["classifier.3.weight"] = torch.empty(4096, 4096).fill_(7)
     state["classifier.0.bias"] = state["classifier.3.bias"] = torch.empty(4096)
     monkeypatch.setattr(VGG16_Weights, "get_state_dict", lambda self, progress: state)
-    monkeypatch.setattr("delineate.models.fcn.initialise_relu_network", lambda module: None)
     model = fcn32s(2, pretrained=True)
     assert model.stages[2][4].weight[0, 0, 0, 0].item() == 12
     # linear weights run over channels, then rows, then columns of pool5's 7 x 7
@@ -166,5 +172,7 @@ def test_errors_say_what_exists() -> None:
         fcn8s(2, encoder="vgg19")
     with pytest.raises(UnknownNameError, match="Did you mean 'at_once'"):
         fcn8s(2, scaling="atonce")
+    with pytest.raises(ArgumentError, match="encoder must be 'vgg16' for FCN-16s; got 'googlenet'"):
+        fcn16s(2, encoder="googlenet", width=1 / 8)
     with pytest.raises(ArgumentError, match="pretrained must be False unless encoder='vgg16'"):
         fcn32s(2, encoder="alexnet", pretrained=True)

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models import VGG16_BN_Weights, vgg16_bn
 
+from delineate.errors import ArgumentError, UnknownNameError
 from delineate.models.segnet import segnet
 from tests.models.segmenter import SegmenterTests, copy_in_order
 
@@ -18,6 +21,10 @@ class TestSegNet(SegmenterTests):
     published = [({"num_classes": 11}, 29_449_355)]
     # batch norm takes every shift away again
     without_gradient = ("encoder.*.0.bias", "decoder.*.0.bias")
+
+
+class TestSegNetWithTransposedConvolutions(TestSegNet):
+    options = {"base_channels": 8, "upsampling": "transposed"}
 
 
 class Plain(nn.Module):
@@ -86,3 +93,20 @@ def test_ends_with_a_plain_convolution_and_starts_as_he_says():
     assert model.classify.bias is not None
     weights = model.decoder[0][0][0].weight
     assert abs(weights.std().item() / (2 / (9 * 128)) ** 0.5 - 1) < 0.03
+
+
+def test_pretrained_starts_from_vgg16_with_batch_norm(monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = vgg16_bn(num_classes=1, init_weights=False).features
+    published = {f"features.{name}": value for name, value in reference.state_dict().items()}
+    monkeypatch.setattr(VGG16_BN_Weights, "get_state_dict", lambda self, progress: published)
+    model = segnet(2, pretrained=True, in_channels=4)
+    assert model.in_channels == model.encoder[0][0][0].in_channels == 4
+    assert torch.equal(model.encoder[4][2][0].weight, reference[40].weight)
+    assert not torch.equal(model.decoder[0][0][0].weight, reference[40].weight)
+
+
+def test_errors_say_what_exists():
+    with pytest.raises(ArgumentError, match="pretrained must be False unless base_channels is 64; got True"):
+        segnet(2, pretrained=True, base_channels=8)
+    with pytest.raises(UnknownNameError, match="Did you mean 'bilinear'"):
+        segnet(2, base_channels=2, upsampling="bilinar")

@@ -3,8 +3,11 @@ from __future__ import annotations
 import pytest
 import segmentation_models_pytorch as smp
 import torch
+from torch import nn
 
 from delineate.errors import ArgumentError, UnknownNameError
+from delineate.models.blocks.upsampling import UPSAMPLINGS
+from delineate.models.catalogue import parameter_count
 from delineate.models.unet import UNetBlock, UNetDecoder, unet
 from tests.models.segmenter import SegmenterTests, copy_in_order
 
@@ -26,6 +29,16 @@ class TestUNetThatStopsAtStrideFour(SegmenterTests):
 class TestUNetWithASideHead(SegmenterTests):
     name = "unet"
     options = {"encoder": "resnet18", "decoder_channels": (64, 32, 16), "auxiliary_stride": 8}
+
+
+class TestUNetWithUnpooling(SegmenterTests):
+    name = "unet"
+    options = {"encoder": "resnet18", "decoder_channels": (64, 32, 16, 16, 8), "upsampling": "max_unpool"}
+
+
+class TestUNetWithTransposedConvolutions(SegmenterTests):
+    name = "unet"
+    options = {"encoder": "resnet18", "decoder_channels": (16, 16, 16), "upsampling": "transposed"}
 
 
 class TestUNetOnConvNeXt(SegmenterTests):
@@ -69,6 +82,45 @@ def test_block_repeats_pixels_when_it_doubles() -> None:
         layer[0].weight.zero_()[0, 0, 1, 1] = 1
     expected = torch.tensor([[[[1.0, 1, 2, 2], [1, 1, 2, 2]]]])
     torch.testing.assert_close(block(torch.tensor([[[[1.0, 2.0]]]])), expected, atol=1e-4, rtol=0)
+
+
+def test_every_upsampling_by_its_parameters() -> None:
+    counts = {name: parameter_count("unet", encoder="resnet18", upsampling=name) for name in UPSAMPLINGS}
+    plain = counts["nearest"]
+    assert counts["bilinear"] == counts["bed_of_nails"] == plain
+    coarse = (512, 256, 128, 64, 32)  # what each block makes finer
+    assert counts["transposed"] == plain + sum(16 * width**2 for width in coarse)
+    assert counts["resize_conv"] == plain + sum(9 * width**2 + width for width in coarse)
+    # to the skip's channels where they differ, which is all the convolution behind takes; bias, then weights
+    skips, blocks = (256, 128, 64, 64), (256, 128, 64, 32)
+    projections = sum(
+        (c * s + s if c != s else 0) + 9 * (s - c) * b for c, s, b in zip(coarse, skips, blocks, strict=False)
+    )
+    assert counts["max_unpool"] == plain + projections
+
+
+@torch.no_grad()
+def test_block_unpools_to_the_maxima_of_its_skip() -> None:
+    skip = torch.tensor([[[[0.0, 1, 5, 0], [0, 0, 0, 0]]]])
+    block = UNetBlock(1, 1, 2, upsampling="max_unpool").eval()
+    seen = []
+    block.convolve.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    block(torch.tensor([[[[3.0, 7.0]]]]), skip)
+    assert seen[0][:, :1].tolist() == [[[[0, 3, 7, 0], [0, 0, 0, 0]]]]
+    assert torch.equal(seen[0][:, 1:], skip)
+    assert isinstance(block.project, nn.Identity)
+    # without a skip, top left
+    block = UNetBlock(1, 0, 2, upsampling="max_unpool").eval()
+    block.convolve.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    block(torch.tensor([[[[3.0, 7.0]]]]))
+    assert seen[1].tolist() == [[[[3, 0, 7, 0], [0, 0, 0, 0]]]]
+
+
+def test_unpooling_needs_a_skip_at_every_doubling() -> None:
+    with pytest.raises(ArgumentError, match=r"upsampling must be another than 'max_unpool' where .* 4 times finer"):
+        UNetDecoder((8, 16, 32, 32), (2, 8, 16, 16), (32, 16, 8), upsampling="max_unpool")
+    with pytest.raises(UnknownNameError, match="Did you mean 'nearest'"):
+        unet(2, encoder="resnet18", upsampling="nearest_neighbour")
 
 
 def test_unet_says_how_many_blocks_fit() -> None:

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from delineate.checks import require
 from delineate.models.blocks.conv_norm_act import ConvNormAct, SeparableConvNormAct
+from delineate.models.blocks.image_statistics import require_several_images
 
 
 class ImagePooling(nn.Module):
@@ -25,13 +25,7 @@ class ImagePooling(nn.Module):
     def forward(self, features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
         """The same vector at every pixel of an image."""
         if self.training:
-            require(
-                len(features) > 1,
-                "batch size",
-                "be at least 2 in training: image pooling normalises one value an image over the batch",
-                len(features),
-                "Use a larger batch and drop the last incomplete one.",
-            )
+            require_several_images(features)
         pooled: Tensor = self.project(features.mean((2, 3), keepdim=True))
         return pooled.expand(-1, -1, *features.shape[-2:])
 

@@ -7,7 +7,7 @@ from typing import Any
 import timm
 import torch
 from jaxtyping import Float
-from timm.layers import Format
+from timm.layers import BlurPool2d, Format
 from torch import Tensor, nn
 
 from delineate.checks import require
@@ -47,11 +47,12 @@ class TimmEncoder(Encoder):
             raise unknown_name("encoder", name, timm.list_models())
         model = _features_model(name, pretrained=pretrained, in_chans=in_channels, output_stride=output_stride)
         if not pretrained:
-            _wake_residual_branches(model)
+            wake_residual_branches(model)
         self.model: nn.Module = model
         self.in_channels = in_channels
         self.channels = tuple(model.feature_info.channels())
         self.strides = tuple(model.feature_info.reduction())
+        self.rounds_up = _rounds_up(name, model)
         self.channels_last = getattr(model, "output_fmt", None) == Format.NHWC
         require(
             output_stride == 32 or self.strides[-1] == output_stride,
@@ -68,10 +69,17 @@ class TimmEncoder(Encoder):
 
 
 @torch.no_grad()
-def _wake_residual_branches(model: nn.Module) -> None:
+def wake_residual_branches(model: nn.Module) -> None:
+    """Set the scales of batch norm that timm starts at zero to one."""
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d) and not layer.weight.is_meta and not layer.weight.any():
             layer.weight.fill_(1)
+
+
+def _rounds_up(name: str, model: nn.Module) -> bool:
+    """Whether ``model`` is a ResNet, which pads as far as its kernels reach; those that blur need pixels to mirror."""
+    resnet = timm.models.model_entrypoint(name).__module__ == "timm.models.resnet"
+    return resnet and not any(isinstance(layer, BlurPool2d) for layer in model.modules())
 
 
 def _features_model(name: str, *, output_stride: int, **options: Any) -> Any:

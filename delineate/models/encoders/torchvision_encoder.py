@@ -45,16 +45,24 @@ class StagedEncoder(Encoder):
         channels: of each stage's output.
         strides: of each stage's output, in input pixels.
         in_channels: of the images.
+        rounds_up: whether the stages take images of every size.
     """
 
     def __init__(
-        self, stages: Sequence[nn.Module], *, channels: Sequence[int], strides: Sequence[int], in_channels: int = 3
+        self,
+        stages: Sequence[nn.Module],
+        *,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        in_channels: int = 3,
+        rounds_up: bool = False,
     ) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.channels = tuple(channels)
         self.strides = tuple(strides)
         self.in_channels = in_channels
+        self.rounds_up = rounds_up
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> list[Tensor]:
         """Every stage's output."""
@@ -110,6 +118,7 @@ def torchvision_encoder(
         channels=[channels[place] for place in kept],
         strides=[min(strides[place], output_stride) for place in kept],
         in_channels=in_channels,
+        rounds_up=name in RESNETS,
     )
 
 
