@@ -23,6 +23,7 @@ with warnings.catch_warnings():
             "delineate.losses",
             "delineate.metrics",
             "delineate.postprocess",
+            "delineate.explain",
         ],
         "beartype.beartype",
     )

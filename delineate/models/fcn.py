@@ -10,7 +10,7 @@ with subtracted means.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -19,18 +19,15 @@ from torchvision.models import VGG16_Weights
 
 from delineate.checks import require
 from delineate.models.blocks.bilinear import BilinearTransposedConv
-from delineate.models.blocks.convolutional_classifier import convolutional_classifier
-from delineate.models.blocks.initialisation import initialise_relu_network
-from delineate.models.encoders.torchvision_encoder import adapt_first_convolution, vgg_layers
+from delineate.models.encoders.torchvision_encoder import adapt_first_convolution
+from delineate.models.fcn_trunks import FC_CHANNELS, alexnet_trunk, googlenet_trunk, vgg16_trunk
 from delineate.ops.padding import crop_to_size
 from delineate.registry import unknown_name
 from delineate.structures.outputs import SemanticOutputs
 
-ENCODERS = ("vgg16", "alexnet")
+ENCODERS = ("vgg16", "alexnet", "googlenet")
 SCALINGS = ("staged", "at_once")
 LEARNED = ("none", "intermediate", "all")
-# around the image, so that the 7x7 (AlexNet: 6x6) layer fits an image of one pixel
-PADDING = 100
 
 
 class ScoredSkip(nn.Module):
@@ -140,39 +137,6 @@ def _zero_classifier(channels: int, num_classes: int) -> nn.Conv2d:
     return layer
 
 
-def _vgg16_stages(width: float, weights: Mapping[str, Tensor] | None) -> list[nn.Sequential]:
-    """To pool3, to pool4, to pool5."""
-    layers = vgg_layers("vgg16", weights, width=width)
-    first, *_ = layers
-    assert isinstance(first, nn.Conv2d)
-    first.padding = (PADDING, PADDING)
-    for layer in layers:
-        if isinstance(layer, nn.MaxPool2d):
-            layer.ceil_mode = True
-    return [layers[:17], layers[17:24], layers[24:]]
-
-
-def _alexnet_stages(width: float) -> list[nn.Sequential]:
-    """Caffe's AlexNet, with its two groups and response norms, to pool5."""
-    c1, c2, c3 = (2 * max(1, round(channels * width / 2)) for channels in (96, 256, 384))
-
-    def pool() -> nn.Module:
-        return nn.MaxPool2d(3, stride=2, ceil_mode=True)
-
-    def norm() -> nn.Module:
-        return nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75)
-
-    layers = nn.Sequential(
-        *(nn.Conv2d(3, c1, 11, stride=4, padding=PADDING), nn.ReLU(inplace=True), pool(), norm()),
-        *(nn.Conv2d(c1, c2, 5, padding=2, groups=2), nn.ReLU(inplace=True), pool(), norm()),
-        *(nn.Conv2d(c2, c3, 3, padding=1), nn.ReLU(inplace=True)),
-        *(nn.Conv2d(c3, c3, 3, padding=1, groups=2), nn.ReLU(inplace=True)),
-        *(nn.Conv2d(c3, c2, 3, padding=1, groups=2), nn.ReLU(inplace=True), pool()),
-    )
-    initialise_relu_network(layers)
-    return [layers]
-
-
 def _fcn(
     num_classes: int,
     stride: int,
@@ -194,24 +158,27 @@ def _fcn(
             raise unknown_name(kind, name, known)
     require(width > 0, "width", "be above 0", width)
     require(
-        not pretrained or (encoder == "vgg16" and width == 1 and fc_channels == 4096),
+        not pretrained or (encoder == "vgg16" and width == 1 and fc_channels == FC_CHANNELS),
         "pretrained",
         "be False unless encoder='vgg16' has its published widths",
         pretrained,
-        "torchvision has no weights for Caffe's AlexNet or for narrower networks.",
+        "torchvision has no weights for the other classifiers in Caffe's form, or for narrower networks.",
     )
-    alexnet = encoder == "alexnet"
+    if encoder == "alexnet":
+        trunk = alexnet_trunk(width=width, fc_channels=fc_channels)
+    elif encoder == "googlenet":
+        trunk = googlenet_trunk(width=width, fc_channels=fc_channels)
+    else:
+        weights = VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=False) if pretrained else None
+        trunk = vgg16_trunk(width=width, fc_channels=fc_channels, weights=weights)
     require(
-        not alexnet or stride == 32,
+        stride in trunk.upsampling,
         "encoder",
         f"be 'vgg16' for FCN-{stride}s",
-        "'alexnet'",
-        "The paper has AlexNet without skips only: fcn32s.",
+        f"'{encoder}'",
+        "The paper has the other classifiers without skips only: fcn32s.",
     )
-    weights = VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=False) if pretrained else None
-    stages = _alexnet_stages(width) if alexnet else _vgg16_stages(width, weights)
-    adapt_first_convolution(stages[0], in_channels, pretrained=pretrained)
-    widths = [[layer for layer in stage if isinstance(layer, nn.Conv2d)][-1].out_channels for stage in stages]
+    adapt_first_convolution(trunk.stages[0], in_channels, pretrained=pretrained)
 
     def skip(channels: int, offset: int, scale: float) -> ScoredSkip:
         learned = learned_upsampling != "none"
@@ -221,14 +188,14 @@ def _fcn(
 
     skips = []
     if stride <= 16:
-        skips.append(skip(widths[1], 5, 0.01))
+        skips.append(skip(trunk.channels[1], 5, 0.01))
     if stride <= 8:
-        skips.append(skip(widths[0], 9, 0.0001))
-    kernel_size, offset = (63, 18) if alexnet else {32: (64, 19), 16: (32, 27), 8: (16, 31)}[stride]
+        skips.append(skip(trunk.channels[0], 9, 0.0001))
+    kernel_size, offset = trunk.upsampling[stride]
     return FCN(
-        stages,
-        convolutional_classifier(widths[-1], 6 if alexnet else 7, fc_channels, weights),
-        _zero_classifier(fc_channels, num_classes),
+        trunk.stages,
+        trunk.classifier,
+        _zero_classifier(trunk.scored_channels, num_classes),
         skips,
         BilinearTransposedConv(num_classes, kernel_size, stride, learned=learned_upsampling == "all"),
         offset=offset,
@@ -243,21 +210,23 @@ def fcn32s(
     encoder: str = "vgg16",
     pretrained: bool = False,
     learned_upsampling: str = "intermediate",
-    fc_channels: int = 4096,
+    fc_channels: int = FC_CHANNELS,
     width: float = 1.0,
 ) -> FCN:
     """FCN-32s: scores at stride 32, upsampled in one step.
 
-    With 21 classes: VGG16 136,152,917 parameters, AlexNet 58,704,590, upsampling kernels included.
+    With 21 classes: VGG16 136,152,917 parameters, AlexNet 58,704,590, GoogLeNet 7,745,406, upsampling kernels included.
+    GoogLeNet has 5,995,077 without it, the paper's 6 million.
 
     Args:
         num_classes: logits a pixel, the background included.
         in_channels: of the images.
-        encoder: "vgg16", or "alexnet": Caffe's, with groups and local response norms.
+        encoder: "vgg16"; "alexnet", Caffe's, with groups and local response norms; or "googlenet", as in its paper,
+            with 5x5 convolutions, local response norms and no batch norm.
         pretrained: whether VGG16, fc6 and fc7 included, starts from torchvision's ImageNet weights.
         learned_upsampling: which upsampling layers leave bilinear interpolation in training: the "intermediate" ones
             (the paper), "none" (the release) or "all".
-        fc_channels: of fc6 and fc7; fewer spare most of the parameters.
+        fc_channels: of fc6 and fc7, which GoogLeNet has not; fewer spare most of the parameters.
         width: the encoder's layers have this share of their published channels.
 
     Raises:
@@ -290,7 +259,7 @@ def fcn16s(
     pretrained: bool = False,
     scaling: str = "staged",
     learned_upsampling: str = "intermediate",
-    fc_channels: int = 4096,
+    fc_channels: int = FC_CHANNELS,
     width: float = 1.0,
 ) -> FCN:
     """FCN-16s: FCN-32s with a skip from pool4; 134,815,994 parameters with 21 classes.
@@ -309,7 +278,7 @@ def fcn16s(
 
     Raises:
         UnknownNameError: on an unknown encoder, scaling or learned_upsampling.
-        ArgumentError: with AlexNet, or when pretrained weights do not exist for these widths.
+        ArgumentError: with another encoder, or when pretrained weights do not exist for these widths.
 
     Example:
         >>> model = fcn16s(21, fc_channels=256, width=0.25)
@@ -338,7 +307,7 @@ def fcn8s(
     pretrained: bool = False,
     scaling: str = "staged",
     learned_upsampling: str = "intermediate",
-    fc_channels: int = 4096,
+    fc_channels: int = FC_CHANNELS,
     width: float = 1.0,
 ) -> FCN:
     """FCN-8s: FCN-16s with another skip from pool3; 134,489,759 parameters with 21 classes.
@@ -357,7 +326,7 @@ def fcn8s(
 
     Raises:
         UnknownNameError: on an unknown encoder, scaling or learned_upsampling.
-        ArgumentError: with AlexNet, or when pretrained weights do not exist for these widths.
+        ArgumentError: with another encoder, or when pretrained weights do not exist for these widths.
 
     Example:
         >>> model = fcn8s(21, fc_channels=256, width=0.25, scaling="at_once")

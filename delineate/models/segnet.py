@@ -2,8 +2,9 @@
 
 Source: Badrinarayanan, Kendall, Cipolla, "SegNet: A Deep Convolutional Encoder-Decoder Architecture for Image
 Segmentation", PAMI 2017 (arXiv:1511.00561), and ``segnet_train.prototxt`` of its tutorial.
-Differs: the release starts batch norm's shift at 0.001, this at 0. Its encoder starts from VGG16 weights trained
-on ImageNet; here every weight starts as in the release's decoder (He et al., ICCV 2015).
+Differs: the release starts batch norm's shift at 0.001, this at 0. Its encoder starts from VGG16 weights without batch
+norm; ``pretrained=True`` takes those with it, and without them every weight starts as in the release's decoder (He et
+al., ICCV 2015).
 """
 
 from __future__ import annotations
@@ -12,20 +13,14 @@ from itertools import pairwise
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from torchvision.models import VGG16_BN_Weights
 
-from delineate.ops.unpooling import max_pool, max_unpool
+from delineate.checks import require
+from delineate.models.blocks.pooling_encoder import VGG16_DEPTHS, convolution_with_bias, load_vgg16, vgg16_encoder
+from delineate.models.blocks.upsampling import create_upsampling
 from delineate.structures.outputs import SemanticOutputs
 
-DEPTHS = (2, 2, 3, 3, 3)  # 3x3 convolutions of each stage, as in VGG16
-
-
-def convolution(in_channels: int, out_channels: int) -> nn.Sequential:
-    """A 3x3 convolution with bias, batch norm and ReLU, as in the release (the bias is redundant before batch norm)."""
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 3, padding=1),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
-    )
+BASE_CHANNELS = 64
 
 
 class SegNet(nn.Module):
@@ -35,52 +30,74 @@ class SegNet(nn.Module):
         num_classes: of the logits.
         in_channels: of the images.
         channels: of the five stages, finest first.
+        upsampling: before each stage of the decoder, a name of
+            :func:`~delineate.models.blocks.upsampling.create_upsampling`.
     """
 
     def __init__(
-        self, num_classes: int, *, in_channels: int = 3, channels: tuple[int, ...] = (64, 128, 256, 512, 512)
+        self,
+        num_classes: int,
+        *,
+        in_channels: int = 3,
+        channels: tuple[int, ...] = (64, 128, 256, 512, 512),
+        upsampling: str = "max_unpool",
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.in_channels = in_channels
-        self.encoder = nn.ModuleList()
+        self.encoder = vgg16_encoder(in_channels, channels)
+        self.upsamplings = nn.ModuleList(create_upsampling(upsampling, width) for width in reversed(channels))
         self.decoder = nn.ModuleList()
-        for depth, (before, after) in zip(DEPTHS, pairwise((in_channels, *channels)), strict=True):
-            self.encoder.append(nn.Sequential(convolution(before, after), *same(after, depth - 1)))
-        for depth, (before, after) in zip(reversed(DEPTHS[1:]), pairwise(reversed(channels)), strict=True):
-            self.decoder.append(nn.Sequential(*same(before, depth - 1), convolution(before, after)))
-        self.decoder.append(convolution(channels[0], channels[0]))
+        for depth, (before, after) in zip(reversed(VGG16_DEPTHS[1:]), pairwise(reversed(channels)), strict=True):
+            widths = (*[before] * depth, after)
+            self.decoder.append(nn.Sequential(*(convolution_with_bias(*pair) for pair in pairwise(widths))))
+        self.decoder.append(convolution_with_bias(channels[0], channels[0]))
         self.classify = nn.Conv2d(channels[0], num_classes, 3, padding=1)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        nn.init.kaiming_normal_(self.classify.weight, nonlinearity="relu")
+        nn.init.zeros_(self.classify.bias)  # type: ignore[arg-type]
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> SemanticOutputs:
         """Logits at the size of the images, which may be any from 1 x 1."""
-        features = images
-        taken = []  # (indices, size before pooling), finest first
-        for stage in self.encoder:
-            features = stage(features)
-            size = features.shape[2:]
-            features, indices = max_pool(features)
-            taken.append((indices, size))
-        for stage, (indices, size) in zip(self.decoder, reversed(taken), strict=True):
-            features = stage(max_unpool(features, indices, size))
+        poolings = self.encoder(images)
+        features = poolings[-1].pooled
+        for upsample, stage, pooling in zip(self.upsamplings, self.decoder, reversed(poolings), strict=True):
+            features = stage(upsample(features, pooling.size, pooling.indices))
         return SemanticOutputs(self.classify(features))
 
 
-def same(channels: int, count: int) -> list[nn.Module]:
-    """``count`` convolutions that keep the number of channels."""
-    return [convolution(channels, channels) for _ in range(count)]
-
-
-def segnet(num_classes: int, *, in_channels: int = 3, base_channels: int = 64) -> SegNet:
+def segnet(
+    num_classes: int,
+    *,
+    in_channels: int = 3,
+    base_channels: int = BASE_CHANNELS,
+    pretrained: bool = False,
+    upsampling: str = "max_unpool",
+) -> SegNet:
     """SegNet: 29,449,355 parameters with 11 classes, 106.7 GMAC at 360 x 480.
 
     Args:
         num_classes: of the logits.
         in_channels: of the images.
         base_channels: of the finest stage; the others have 2, 4, 8 and 8 times as many.
+        pretrained: whether the encoder starts from torchvision's ``vgg16_bn``, trained on ImageNet.
+        upsampling: "max_unpool" with the encoder's indices, or another name of
+            :func:`~delineate.models.blocks.upsampling.create_upsampling` in its place, to see what the indices do.
+
+    Raises:
+        UnknownNameError: on an unknown upsampling.
+        ArgumentError: when pretrained weights do not exist for these widths.
     """
-    return SegNet(num_classes, in_channels=in_channels, channels=tuple(base_channels * n for n in (1, 2, 4, 8, 8)))
+    require(
+        not pretrained or base_channels == BASE_CHANNELS,
+        "pretrained",
+        f"be False unless base_channels is {BASE_CHANNELS}",
+        pretrained,
+        "torchvision has no weights for other widths.",
+    )
+    channels = tuple(base_channels * n for n in (1, 2, 4, 8, 8))
+    if not pretrained:
+        return SegNet(num_classes, in_channels=in_channels, channels=channels, upsampling=upsampling)
+    model = SegNet(num_classes, channels=channels, upsampling=upsampling)
+    load_vgg16(model.encoder, VGG16_BN_Weights.DEFAULT.get_state_dict(progress=False), in_channels=in_channels)
+    model.in_channels = in_channels
+    return model

@@ -2,8 +2,8 @@
 
 Source: Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", MICCAI 2015.
 Differs: the contracting path is any encoder; convolutions are padded, with batch norm; upsampling is by nearest
-neighbour, without the 2x2 up-convolution. These are the choices of segmentation_models.pytorch, with which outputs
-agree under equal weights. The network of the paper is ``unet_original``.
+neighbour unless asked otherwise, without the 2x2 up-convolution. These are the choices of segmentation_models.pytorch,
+with which outputs agree under equal weights. The network of the paper is ``unet_original``.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from delineate.checks import require
 from delineate.models.blocks.conv_norm_act import ConvNormAct
 from delineate.models.blocks.initialisation import initialise_relu_network
+from delineate.models.blocks.upsampling import create_upsampling
 from delineate.models.encoder_decoder import AuxiliaryHead, EncoderDecoder, SegmentationHead
 from delineate.models.encoders.creation import create_encoder
+from delineate.ops.unpooling import max_pool
 
 
 class UNetBlock(nn.Module):
@@ -30,11 +31,35 @@ class UNetBlock(nn.Module):
         skip_channels: of the encoder's feature; 0 when there is none at this size.
         out_channels: returned.
         scale: how many times finer the output is; 1 joins features of one size.
+        upsampling: a name of :func:`~delineate.models.blocks.upsampling.create_upsampling`. For "max_unpool" the
+            maxima are those of the skip in windows of 2 x 2, for which the coarser feature is projected to as many
+            channels; without a skip nobody knows where they were, and it is "bed_of_nails".
+
+    Raises:
+        UnknownNameError: on an unknown upsampling.
+        ArgumentError: on "max_unpool" with a skip and a scale that is not 1 or 2.
     """
 
-    def __init__(self, in_channels: int, skip_channels: int, out_channels: int, *, scale: int = 2) -> None:
+    def __init__(
+        self, in_channels: int, skip_channels: int, out_channels: int, *, scale: int = 2, upsampling: str = "nearest"
+    ) -> None:
         super().__init__()
         self.scale = scale
+        self.unpools = upsampling == "max_unpool" and skip_channels > 0 and scale > 1
+        require(
+            not self.unpools or scale == 2,
+            "upsampling",
+            f"be another than 'max_unpool' where a feature becomes {scale} times finer at once",
+            f"'{upsampling}'",
+            "Pass an output_stride of 32.",
+        )
+        if upsampling == "max_unpool" and not self.unpools:
+            upsampling = "bed_of_nails"
+        self.project: nn.Module = nn.Identity()
+        if self.unpools and in_channels != skip_channels:
+            self.project = nn.Conv2d(in_channels, skip_channels, 1)
+            in_channels = skip_channels
+        self.upsample = create_upsampling(upsampling, in_channels, scale=scale) if scale > 1 else None
         self.convolve = nn.Sequential(
             ConvNormAct(in_channels + skip_channels, out_channels),
             ConvNormAct(out_channels, out_channels),
@@ -44,12 +69,14 @@ class UNetBlock(nn.Module):
         self, coarse: Float[Tensor, "B C h w"], skip: Float[Tensor, "B S H W"] | None = None
     ) -> Float[Tensor, "B D H W"]:
         """A feature of the size of ``skip``, or ``scale`` times larger than ``coarse``."""
-        if skip is None:
-            fine = F.interpolate(coarse, scale_factor=self.scale, mode="nearest")
-        elif self.scale == 1:
-            fine = torch.cat([coarse, skip], dim=1)
-        else:
-            fine = torch.cat([F.interpolate(coarse, size=skip.shape[-2:], mode="nearest"), skip], dim=1)
+        fine = coarse
+        if self.upsample is not None:
+            height, width = coarse.shape[-2:]
+            size = (height * self.scale, width * self.scale) if skip is None else skip.shape[-2:]
+            indices = max_pool(skip)[1] if self.unpools and skip is not None else None
+            fine = self.upsample(self.project(coarse), size, indices)
+        if skip is not None:
+            fine = torch.cat([fine, skip], dim=1)
         convolved: Tensor = self.convolve(fine)
         return convolved
 
@@ -65,6 +92,7 @@ class UNetDecoder(nn.Module):
         decoder_channels: returned by each block, coarsest first.
         finest_skip: encoder features of a finer stride than this are not joined.
         centre: whether two 3x3 convolutions come before the first block; for encoders that end in a pooling.
+        upsampling: of each block, as in :class:`UNetBlock`.
 
     Attributes:
         channels: of the feature returned.
@@ -82,6 +110,7 @@ class UNetDecoder(nn.Module):
         *,
         finest_skip: int = 1,
         centre: bool = False,
+        upsampling: str = "nearest",
     ) -> None:
         super().__init__()
         require(
@@ -105,7 +134,8 @@ class UNetDecoder(nn.Module):
                 tuple(decoder_channels),
                 f"Pass {tuple(decoder_channels)[:place]}.",
             )
-            blocks.append(UNetBlock(self.channels, skip_channels, width, scale=self.stride // stride))
+            scale = self.stride // stride
+            blocks.append(UNetBlock(self.channels, skip_channels, width, scale=scale, upsampling=upsampling))
             self.channels, self.stride = width, stride
         self.blocks = nn.ModuleList(blocks)
         self.skips = len(skips)
@@ -130,6 +160,7 @@ def unet(
     finest_skip: int = 1,
     centre: bool = False,
     auxiliary_stride: int | None = None,
+    upsampling: str = "nearest",
 ) -> EncoderDecoder:
     """U-Net on any encoder.
 
@@ -151,10 +182,14 @@ def unet(
         auxiliary_stride: a side head, used in training alone, classifies the encoder's feature at this stride; the
             losses' ``auxiliary_weight`` says how much it counts. From scratch, training is several times shorter with
             it where classes differ by their shape rather than their texture. None for no side head, as in the paper.
+        upsampling: of the decoder: "nearest", "bilinear", "bed_of_nails", "max_unpool" (to where the skip has its
+            maxima), "transposed" or "resize_conv"; see
+            :func:`~delineate.models.blocks.upsampling.create_upsampling`.
 
     Raises:
-        UnknownNameError: on an unknown encoder.
-        ArgumentError: on more decoder blocks than there are resolutions, or no feature at ``auxiliary_stride``.
+        UnknownNameError: on an unknown encoder or upsampling.
+        ArgumentError: on more decoder blocks than there are resolutions, no feature at ``auxiliary_stride``, or
+            "max_unpool" with an encoder that is dilated so that a block has to enlarge by four.
 
     Example:
         >>> model = unet(21)
@@ -162,7 +197,14 @@ def unet(
         24439269
     """
     backbone = create_encoder(encoder, in_channels=in_channels, output_stride=output_stride, pretrained=pretrained)
-    decoder = UNetDecoder(backbone.channels, backbone.strides, decoder_channels, finest_skip=finest_skip, centre=centre)
+    decoder = UNetDecoder(
+        backbone.channels,
+        backbone.strides,
+        decoder_channels,
+        finest_skip=finest_skip,
+        centre=centre,
+        upsampling=upsampling,
+    )
     head = SegmentationHead(decoder.channels, num_classes, scale=decoder.stride)
     auxiliary = None
     if auxiliary_stride is not None:
