@@ -122,7 +122,7 @@ def test_windows_need_not_be_square() -> None:
 
 @pytest.mark.parametrize("name", ["alexnet", "googlenet"])
 def test_torchvisions_classifiers(name: str) -> None:
-    options = {"init_weights": False} if name == "googlenet" else {}
+    options = {"init_weights": False, "transform_input": True} if name == "googlenet" else {}
     model = torchvision.models.get_model(name, num_classes=7, **options)
     assert assert_own_size_is_exact(model, 224).stride == (32, 32)
 

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from delineate.errors import ArgumentError, UnknownNameError
-from delineate.models.deeplabv1 import DeepLab
+from delineate.models.context_segmenter import ContextSegmenter
 from delineate.models.deeplabv2 import SummedHeads, deeplabv2
 from tests.models.segmenter import SegmenterTests
 
@@ -47,8 +47,8 @@ def test_scores_are_the_sum_of_single_heads(encoder: str) -> None:
     model = deeplabv2(3, **thin).eval()
     images = torch.randn(1, 3, 40, 56)
     single = [
-        DeepLab(model.encoder, head, num_classes=3, margin=model.margin).eval()(images).logits
-        for head in model.head.heads
+        ContextSegmenter(model.encoder, nn.Identity(), head, num_classes=3, align_corners=True).eval()(images).logits
+        for head in model.classifier.heads
     ]
     assert len(single) == 4
     torch.testing.assert_close(model(images).logits, sum(single), atol=1e-5, rtol=1e-5)
@@ -74,8 +74,7 @@ def test_a_resnets_scores_lie_on_every_eighth_pixel() -> None:
     features = model.encoder(images)[-1]
     assert features.shape[-2:] == (7, 9)
     torch.testing.assert_close(model.encoder(images.flip(2, 3))[-1].flip(2, 3), features, atol=1e-4, rtol=1e-4)
-    model.margin = 0
-    expected = F.interpolate(model.head(features), size=(49, 65), mode="bilinear", align_corners=True)
+    expected = F.interpolate(model.classifier(features), size=(49, 65), mode="bilinear", align_corners=True)
     torch.testing.assert_close(model(images).logits, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -92,8 +91,8 @@ def test_holes_and_stride() -> None:
     with torch.device("meta"):
         model = deeplabv2(21)
         assert model.encoder.strides[-1] == 8
-        assert [head.dilation[0] for head in model.head.heads] == [6, 12, 18, 24]
-        assert model.head(model.encoder(torch.zeros(1, 3, 321, 321))[-1]).shape == (1, 21, 41, 41)
+        assert [head.dilation[0] for head in model.classifier.heads] == [6, 12, 18, 24]
+        assert model.classifier(model.encoder(torch.zeros(1, 3, 321, 321))[-1]).shape == (1, 21, 41, 41)
 
 
 def test_errors_say_what_exists() -> None:

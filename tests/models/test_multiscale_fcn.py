@@ -127,6 +127,14 @@ def test_stages_of_an_encoder_whose_inside_is_unknown() -> None:
     assert not any(layer.training for layer in model.encoder.model.bn1.modules())
 
 
+def test_stages_are_found_without_memory() -> None:
+    with torch.device("meta"):
+        model = multiscale_fcn(5, stage=1)
+    trained_convolutions = [p for p in model.encoder.parameters() if p.requires_grad and p.ndim == 4]
+    assert len(trained_convolutions) == 7  # VGG16's up to conv3_3
+    assert not any(p.requires_grad for p in model.heads[1].parameters())
+
+
 def test_errors() -> None:
     with pytest.raises(ArgumentError, match=r"strides must be growing strides of the encoder's features, \(2, 4, 8"):
         multiscale_fcn(2, encoder="resnet10t", strides=[4, 3])

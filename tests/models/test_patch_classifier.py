@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from delineate.errors import ArgumentError, UnknownNameError
 from delineate.models.patch_classifier import PatchClassifier, patch_classifier
@@ -33,7 +34,11 @@ def test_the_papers_chain_of_sizes() -> None:
             if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
                 layer.register_forward_hook(lambda _module, _inputs, output: sizes.append(output.shape[-1]))
         model.classify(torch.zeros(1, 1, 95, 95))
-    assert sizes == [92, 46, 42, 21, 18, 9, 6, 3]
+        with FlopCounterMode(display=False) as counter:
+            model.classify(torch.zeros(1, 1, 95, 95))
+    assert sizes[:8] == [92, 46, 42, 21, 18, 9, 6, 3]
+    convolutions = 16 * 92**2 + 25 * 48 * 42**2 + 16 * 48 * (18**2 + 6**2)
+    assert counter.get_total_flops() // 2 == 48 * convolutions + 432 * 200 + 200 * 2
 
 
 @pytest.mark.parametrize("activation", ["scaled_tanh", "relu"])

@@ -60,6 +60,7 @@ def vgg16_with_holes(
         channels=[next(layer for layer in stage if isinstance(layer, nn.Conv2d)).out_channels for stage in stages],
         strides=[2, 4, 8, 8, 8],
         in_channels=in_channels,
+        rounds_up=pooling == "3x3",
     )
 
 

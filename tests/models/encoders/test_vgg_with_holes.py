@@ -23,7 +23,9 @@ def test_features_have_the_promised_channels_and_strides(pooling: str) -> None:
 
 @torch.no_grad()
 def test_wide_poolings_round_sizes_up() -> None:
-    features = vgg16_with_holes(**NARROW)(torch.zeros(1, 3, 321, 1))
+    encoder = vgg16_with_holes(**NARROW)
+    assert encoder.rounds_up
+    features = encoder(torch.zeros(1, 3, 321, 1))
     assert [feature.shape[2] for feature in features] == [161, 81, 41, 41, 41]
     assert [feature.shape[3] for feature in features] == [1] * 5
 
@@ -56,7 +58,7 @@ def test_wide_poolings_are_centred_on_every_eighth_pixel() -> None:
 
 
 def test_weights_reach_every_layer() -> None:
-    weights = {f"features.{name}": torch.zeros_like(v) for name, v in vgg_layers("vgg16", width=1).state_dict().items()}
+    weights = {f"features.{name}": torch.zeros_like(v) for name, v in vgg_layers("vgg16").state_dict().items()}
     for number, value in enumerate(weights.values()):
         value.fill_(number)
     state = vgg16_with_holes(weights=weights).state_dict()
