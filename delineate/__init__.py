@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from delineate.export.onnx import export_onnx as export_onnx
     from delineate.models.catalogue import create_model as create_model
     from delineate.models.catalogue import list_models as list_models
+    from delineate.models.convolutionize import convolutionize as convolutionize
+    from delineate.models.pretrained import load_matching as load_matching
     from delineate.report.semantic import report_run as report_run
     from delineate.structures.semantic_map import SemanticMap as SemanticMap
     from delineate.structures.taxonomy import Taxonomy as Taxonomy
@@ -42,12 +44,14 @@ _EXPORTS = {
     "Taxonomy": "delineate.structures.taxonomy",
     "build_recipe": "delineate.engine.recipe",
     "check_dataset": "delineate.data.doctor",
+    "convolutionize": "delineate.models.convolutionize",
     "create_model": "delineate.models.catalogue",
     "dataset_statistics": "delineate.data.statistics",
     "evaluate": "delineate.engine.evaluation",
     "export_onnx": "delineate.export.onnx",
     "list_models": "delineate.models.catalogue",
     "load": "delineate.engine.predictor",
+    "load_matching": "delineate.models.pretrained",
     "open_dataset": "delineate.data.opening",
     "open_run": "delineate.engine.run",
     "read_recipe": "delineate.engine.recipe",
@@ -56,7 +60,19 @@ _EXPORTS = {
     "train": "delineate.engine.training",
 }
 # rooms that are reached by name, such as delineate.metrics.SemanticScores
-_ROOMS = ("data", "engine", "export", "losses", "metrics", "models", "ops", "postprocess", "report", "structures")
+_ROOMS = (
+    "data",
+    "engine",
+    "explain",
+    "export",
+    "losses",
+    "metrics",
+    "models",
+    "ops",
+    "postprocess",
+    "report",
+    "structures",
+)
 
 __all__ = sorted([*_EXPORTS, *_ROOMS])
 

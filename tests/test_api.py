@@ -21,12 +21,14 @@ NAMES = [
     "Taxonomy",
     "build_recipe",
     "check_dataset",
+    "convolutionize",
     "create_model",
     "dataset_statistics",
     "evaluate",
     "export_onnx",
     "list_models",
     "load",
+    "load_matching",
     "open_dataset",
     "open_run",
     "read_recipe",
@@ -34,7 +36,19 @@ NAMES = [
     "score",
     "train",
 ]
-ROOMS = ["data", "engine", "export", "losses", "metrics", "models", "ops", "postprocess", "report", "structures"]
+ROOMS = [
+    "data",
+    "engine",
+    "explain",
+    "export",
+    "losses",
+    "metrics",
+    "models",
+    "ops",
+    "postprocess",
+    "report",
+    "structures",
+]
 
 
 def test_the_inventory():

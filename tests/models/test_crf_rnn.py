@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from delineate.errors import ArgumentError, UnknownNameError
 from delineate.models.catalogue import create_model
 from delineate.models.crf_rnn import CRFRNN, crf_rnn
+from delineate.models.pretrained import load_matching
 from delineate.structures.preprocessing import Preprocessing
 from tests.models.segmenter import SegmenterTests
 
@@ -72,17 +74,34 @@ def test_side_heads_of_the_base_pass_through():
     assert model.eval()(torch.randn(2, 3, 64, 64)).auxiliary == ()
 
 
-def test_starts_from_a_trained_segmenter():
-    trained = create_model("unet", num_classes=3, **{key: value for key, value in BASE.items() if key != "name"})
+def test_starts_from_a_trained_segmenter_and_gives_it_back():
+    trained = create_model("unet", num_classes=3, encoder="resnet18", decoder_channels=[16, 8])
     model = crf_rnn(3, base=BASE)
-    model.initialise_from(trained)
+    report = load_matching(model, trained.state_dict())
+    crf = {"mean_field.spatial_weights", "mean_field.bilateral_weights", "mean_field.compatibility"}
+    assert set(report.missing) == crf
+    assert not report.unexpected
     images = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(model.eval().segmenter(images).logits, trained.eval()(images).logits)
-    with pytest.raises(ArgumentError, match=r"segmenter must have '.*' of \(3, 8, 3, 3\); got \(4, 8, 3, 3\)"):
-        model.initialise_from(create_model("unet", num_classes=4, encoder="resnet18", decoder_channels=[16, 8]))
-    with pytest.raises(ArgumentError, match="got none"):
-        model.initialise_from(create_model("enet", num_classes=3))
+    assert set(model.state_dict()) == {*trained.state_dict(), *crf}
+    other = create_model("unet", num_classes=3, encoder="resnet18", decoder_channels=[16, 8])
+    assert set(load_matching(other, model.state_dict()).unexpected) == crf
+    assert torch.equal(other.eval()(images).logits, trained(images).logits)
+
+
+def test_weights_keep_their_names_inside_another_module():
+    model = crf_rnn(2, base=BASE)
+    outer = torch.nn.ModuleDict({"model": model, "norm": torch.nn.BatchNorm2d(2)})
+    state = outer.state_dict()
+    assert set(state) == {f"model.{name}" for name in model.state_dict()} | {
+        f"norm.{name}" for name in outer["norm"].state_dict()
+    }
+    twin = torch.nn.ModuleDict({"model": crf_rnn(2, base=BASE), "norm": torch.nn.BatchNorm2d(2)})
+    twin.load_state_dict(state)
+    assert all(torch.equal(value, state[name]) for name, value in twin.state_dict().items())
+    copied = copy.deepcopy(model)
+    assert set(copied.state_dict()) == set(model.state_dict())
 
 
 def test_the_optimizer_finds_the_segmenter_as_the_encoder():
@@ -99,5 +118,7 @@ def test_bases_by_name_and_by_options():
         crf_rnn(2, base={"name": "unet", "encodr": "resnet18"})
     with pytest.raises(ArgumentError, match=r"base must name a segmenter; got \{'encoder': 'resnet18'\}"):
         crf_rnn(2, base={"encoder": "resnet18"})
+    with pytest.raises(ArgumentError, match="base must be a segmenter without a CRF; got 'crf_rnn'"):
+        crf_rnn(2, base="crf_rnn")
     with pytest.raises(ArgumentError, match="base must leave out num_classes, which the whole model decides; got 5"):
         crf_rnn(2, base={"name": "unet", "num_classes": 5})
