@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from delineate.cli import datasets, models, prediction, scoring, training
+from delineate.cli import datasets, models, prediction, refinement, scoring, training
 from delineate.errors import DelineateError
 
 app = typer.Typer(
@@ -43,6 +43,7 @@ app.command("train")(training.train_command)
 app.command("evaluate")(training.evaluate_command)
 app.command("score")(scoring.score_command)
 app.command("predict")(prediction.predict_command)
+app.command("tune-crf")(refinement.tune_crf_command)
 app.command("export")(prediction.export_command)
 app.command("models")(models.models_command)
 

@@ -17,6 +17,13 @@ def predict_command(
     tta: Annotated[
         str, typer.Option(help="Average over augmented copies: flip, vflip, scale, several with commas.")
     ] = "",
+    crf: Annotated[
+        str,
+        typer.Option(
+            help="Refine with the dense CRF: default, its parameters (bilateral_weight=5,iterations=10), or the file "
+            "that tune-crf wrote."
+        ),
+    ] = "",
     overlays: Annotated[bool, typer.Option(help="Write pictures with the classes painted over.")] = True,
 ) -> None:
     """Predict a label for every pixel: overlays to look at, id PNGs, and COCO JSON that other tools open."""
@@ -26,7 +33,7 @@ def predict_command(
 
     with progress_bar("predicting") as progress:
         written = predict_files(
-            run, images, out=out, tile=tile, overlap=overlap, tta=tta, overlays=overlays, progress=progress
+            run, images, out=out, tile=tile, overlap=overlap, tta=tta, crf=crf, overlays=overlays, progress=progress
         )
     for failure in written.failures:
         typer.echo(f"skipped: {failure}", err=True)

@@ -48,7 +48,7 @@ def train_command(
         return
     typer.echo(f"run: {run.path}")
     if report and _has_validation(run):
-        _evaluate(run, data=None, split=None, tta="", boundary=True, out=None)
+        _evaluate(run, data=None, split=None, tta="", crf="", boundary=True, out=None)
     typer.echo(f"use it: delineate predict {run.path} IMAGES --out predictions")
 
 
@@ -59,34 +59,45 @@ def evaluate_command(
     tta: Annotated[
         str, typer.Option(help="Average over augmented copies: flip, vflip, scale, several with commas.")
     ] = "",
+    crf: Annotated[
+        str,
+        typer.Option(
+            help="Refine with the dense CRF: default, its parameters (bilateral_weight=5,iterations=10), or the file "
+            "that tune-crf wrote."
+        ),
+    ] = "",
     boundary: Annotated[bool, typer.Option(help="Also score boundaries (boundary F1).")] = True,
     out: Annotated[
         Path | None,
         typer.Option(
             help="Folder of metrics.json and report.html; the run's own for its validation split, "
-            "evaluations/<data>-<split> inside it for any other data, split or --tta."
+            "evaluations/<data>-<split> inside it for any other data, split, --tta or --crf."
         ),
     ] = None,
 ) -> None:
     """Score a run on a data set: a table, metrics.json and a self-contained report.html."""
     from delineate.engine.run import open_run
 
-    _evaluate(open_run(run), data=data, split=split, tta=tta, boundary=boundary, out=out)
+    _evaluate(open_run(run), data=data, split=split, tta=tta, crf=crf, boundary=boundary, out=out)
 
 
 def _has_validation(run: Run) -> bool:
     return bool(run.read_environment()["sessions"][-1]["val_images"])
 
 
-def _evaluate(run: Run, *, data: str | None, split: str | None, tta: str, boundary: bool, out: Path | None) -> None:
+def _evaluate(
+    run: Run, *, data: str | None, split: str | None, tta: str, crf: str, boundary: bool, out: Path | None
+) -> None:
     """Measure, print the table, write metrics.json and the report."""
     from delineate.cli.tables import counted, print_table
     from delineate.progress import progress_bar
     from delineate.report.semantic import report_folder, report_run
 
-    folder = out or report_folder(run, data=data, split=split, tta=tta)
+    folder = out or report_folder(run, data=data, split=split, tta=tta, crf=crf)
     with progress_bar("evaluating") as progress:
-        evaluation = report_run(run, data=data, split=split, tta=tta, boundary=boundary, out=folder, progress=progress)
+        evaluation = report_run(
+            run, data=data, split=split, tta=tta, crf=crf, boundary=boundary, out=folder, progress=progress
+        )
     scores = evaluation.scores
     columns = ["class", "IoU", "Dice", "precision", "recall", *(["boundary F1"] if boundary else []), "pixels"]
     keys = ["iou", "dice", "precision", "recall", *(["boundary_f1"] if boundary else [])]

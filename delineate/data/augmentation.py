@@ -14,10 +14,13 @@ import msgspec
 import torch
 from torchvision.transforms import v2
 
+from delineate.data.copy_paste import CopyPaste, copied_classes
+from delineate.data.mixing import CutMix, Mixing
 from delineate.data.transforms import Photometric, RandomBlur, RandomNoise, RandomQuarterTurn, VisibleInstances
 from delineate.data.view import FILL, RandomView
-from delineate.errors import RecipeError
+from delineate.errors import RecipeError, UnknownNameError
 from delineate.registry import Registry, nearest_name
+from delineate.structures.taxonomy import Taxonomy
 
 
 def _hold(holds: bool, key: str, condition: str, got: object) -> None:
@@ -42,6 +45,9 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         photometric: strength of brightness, contrast, saturation and hue changes, 0 to 1.
         blur: largest Gaussian sigma in pixels, on half of the images; 0 for none.
         noise: largest standard deviation in grey levels, on half of the images; 0 for none.
+        cutmix: the share of images that get a rectangle of another one (:class:`~delineate.data.mixing.CutMix`).
+        copy_paste: the share of images that get things of another one (:class:`~delineate.data.copy_paste.CopyPaste`).
+        copy_paste_classes: the names of the classes that are copied; None for every class but the background.
 
     Raises:
         RecipeError: on a value out of range; the message names the key.
@@ -59,18 +65,29 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     photometric: float = 0.5
     blur: float = 0.0
     noise: float = 0.0
+    cutmix: float = 0.0
+    copy_paste: float = 0.0
+    copy_paste_classes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        for key in ("rotation", "elastic", "flip_horizontal", "flip_vertical", "photometric", "blur", "noise"):
+        shares = ("flip_horizontal", "flip_vertical", "photometric", "cutmix", "copy_paste")
+        for key in (*shares, "rotation", "elastic", "blur", "noise"):
             value = getattr(self, key)
             _hold(math.isfinite(value) and value >= 0, key, "be 0 or more", value)
-        for key in ("flip_horizontal", "flip_vertical", "photometric"):
+        for key in shares:
             _hold(getattr(self, key) <= 1, key, "lie between 0 and 1", getattr(self, key))
         _hold(self.crop is None or min(self.crop) > 0, "crop", "be [height, width], both positive", self.crop)
         low, high = self.scale
         _hold(0 < low <= high and math.isfinite(high), "scale", "be [smallest, largest], both positive", self.scale)
         _hold(self.elastic_grid >= 2, "elastic_grid", "be at least 2", self.elastic_grid)
         _hold(self.rotation <= 180, "rotation", "be at most 180 degrees", self.rotation)
+        named = self.copy_paste_classes is None or len(self.copy_paste_classes) > 0
+        _hold(
+            named,
+            "copy_paste_classes",
+            "name at least one class, or be null for all",
+            list(self.copy_paste_classes or ()),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for YAML or JSON, in the order of the fields; :func:`resolved` reads them back."""
@@ -183,6 +200,33 @@ def train_transform(
     return v2.Compose(steps) if steps else eval_transform()
 
 
+def train_mixings(augmentation: Augmentation, taxonomy: Taxonomy) -> tuple[Mixing, ...]:
+    """What puts parts of other samples into a transformed sample, for :class:`~delineate.data.order.SeededSamples`.
+
+    Args:
+        augmentation: how much of what.
+        taxonomy: of the samples; its background is not copied.
+
+    Raises:
+        RecipeError: when a class to copy is not one of the taxonomy's, or there is none but the background.
+
+    Example:
+        >>> train_mixings(resolved({"cutmix": 0.5}), Taxonomy(("road", "tree")))
+        (CutMix(probability=0.5, alpha=1.0),)
+    """
+    mixings: list[Mixing] = []
+    if augmentation.copy_paste:
+        try:
+            classes = copied_classes(taxonomy, augmentation.copy_paste_classes)
+        except UnknownNameError as error:
+            raise RecipeError(f"augmentation.copy_paste_classes: {error}") from None
+        _hold(len(classes) > 0, "copy_paste", "be 0 where the background is the only class", augmentation.copy_paste)
+        mixings.append(CopyPaste(augmentation.copy_paste, classes))
+    if augmentation.cutmix:
+        mixings.append(CutMix(augmentation.cutmix))
+    return tuple(mixings)
+
+
 def eval_transform() -> v2.Transform:
     """The transform of validation samples: nothing is changed, only float images in 0..1 become uint8."""
     return v2.ToDtype(torch.uint8, scale=True)
@@ -194,6 +238,7 @@ _KINDS = {
     "scale": "[smallest, largest]",
     "elastic_grid": "a whole number",
     "rotate90": "true or false",
+    "copy_paste_classes": "a list of class names, or null for all",
 }
 
 

@@ -20,12 +20,14 @@ class SemanticBatch:
         target: ``(B, H, W)`` int64 labels; padding carries the ignored label.
         sizes: the height and width of each image before padding.
         indices: the index of each sample in its data set.
+        valid_classes: ``(B, K)`` bool, the classes that each image's data set labels; None where all label all.
     """
 
     images: Tensor
     target: Tensor
     sizes: tuple[tuple[int, int], ...]
     indices: tuple[int, ...]
+    valid_classes: Tensor | None = None
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> SemanticBatch:
         """The same batch on another device."""
@@ -34,6 +36,7 @@ class SemanticBatch:
             self.target.to(device, non_blocking=non_blocking),
             self.sizes,
             self.indices,
+            None if self.valid_classes is None else self.valid_classes.to(device, non_blocking=non_blocking),
         )
 
     def unpadded(self) -> Iterator[SemanticBatch]:
@@ -50,11 +53,13 @@ class SemanticBatch:
                 self.target[place : place + 1, :height, :width],
                 self.sizes[place : place + 1],
                 self.indices[place : place + 1],
+                None if self.valid_classes is None else self.valid_classes[place : place + 1],
             )
 
     def pin_memory(self) -> SemanticBatch:
         """The same batch in page-locked memory, for copies that overlap with work on a GPU."""
-        return SemanticBatch(self.images.pin_memory(), self.target.pin_memory(), self.sizes, self.indices)
+        valid = None if self.valid_classes is None else self.valid_classes.pin_memory()
+        return SemanticBatch(self.images.pin_memory(), self.target.pin_memory(), self.sizes, self.indices, valid)
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ class SemanticCollate:
                 labels = pad(labels, missing, value=self.ignore_index)
             images.append(pixels)
             targets.append(labels.long())
-        return SemanticBatch(
-            torch.stack(images), torch.stack(targets), sizes, tuple(int(target["image_id"]) for _, target in samples)
-        )
+        indices = tuple(int(target["image_id"]) for _, target in samples)
+        valid = [target["valid_classes"] for _, target in samples if "valid_classes" in target]
+        valid_classes = torch.stack(valid) if valid else None
+        return SemanticBatch(torch.stack(images), torch.stack(targets), sizes, indices, valid_classes)

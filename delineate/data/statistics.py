@@ -244,13 +244,19 @@ def class_weights(dataset: ReadableDataset, *, scheme: str = "median_frequency")
     return dataset_statistics(dataset).weights(scheme)
 
 
+def labelled_pixels(labels: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
+    """The (K,) int64 pixels of each class in one label map."""
+    counts = confusion_counts(labels, labels, taxonomy.num_classes, taxonomy.ignore_index)[0]
+    return counts.diagonal()
+
+
 def _read_counts(dataset: ReadableDataset) -> Iterator[tuple[tuple[int, int], np.ndarray, np.ndarray]]:
     """Size, labelled pixels of each class and histogram of each channel, image by image; decoding runs in threads."""
     taxonomy = dataset.taxonomy
 
     def read(index: int) -> tuple[tuple[int, int], np.ndarray, np.ndarray]:
         image, labels = dataset.read(index)
-        counts = confusion_counts(labels, labels, taxonomy.num_classes, taxonomy.ignore_index)[0].diagonal()
+        counts = labelled_pixels(labels, taxonomy)
         channels = image[..., None] if image.ndim == 2 else image
         histogram = [np.bincount(channels[..., c].ravel(), minlength=256) for c in range(channels.shape[2])]
         return (labels.shape[0], labels.shape[1]), counts, np.stack(histogram)

@@ -228,4 +228,5 @@ class RunCheckpoints(Checkpoint):
             world_size=order.world_size,
             epoch=self.position["epoch"],
             start=self.position["batch"],
+            weights=order.weights,
         )

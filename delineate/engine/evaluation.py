@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from delineate.data.batches import SemanticCollate
+from delineate.data.mixture import MixedSamples
 from delineate.data.opening import open_dataset
 from delineate.data.samples import Samples
 from delineate.engine.loading import validation_batches
@@ -18,9 +20,12 @@ from delineate.engine.predictor import Predictor, load
 from delineate.engine.run import Run
 from delineate.errors import DataError
 from delineate.files import write_json
+from delineate.losses.partial_labels import marginal_logits
 from delineate.metrics.semantic import semantic_scores
 from delineate.metrics.semantic_metric import SemanticScores
 from delineate.ops.confusion import confusion_matrix
+from delineate.postprocess.refinement import Refine
+from delineate.structures.taxonomy import Taxonomy
 
 
 @dataclass(frozen=True)
@@ -88,11 +93,15 @@ def measure(
     split: str = "val",
     boundary: bool = True,
     tta: str = "",
+    crf: str | Refine = "",
     batch_size: int = 4,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Scores of a predictor on a data set; absent classes are NaN, ignored pixels do not count.
+
+    An image of a mixture is given only classes that its data set labels. What the model takes for another class counts
+    as background where the data set labels one, as it would have called it; else as the likeliest class it labels.
 
     Args:
         predictor: a loaded one, or the run or weights to load.
@@ -100,6 +109,7 @@ def measure(
         split: of a folder.
         boundary: also score boundaries (boundary F1), which takes a little longer.
         tta: test-time augmentations, "flip", "scale" or both.
+        crf: the dense CRF that refines the predictions, see :meth:`Predictor.inference`.
         batch_size: images at a time.
         workers: reading processes.
         progress: called with (images done, images in all).
@@ -115,16 +125,16 @@ def measure(
     if isinstance(data, str | Path):
         path = str(data)
         data = open_dataset(data, split=split, channels=predictor.preprocessing.channels)
-    _check_classes(predictor, data)
+    check_classes(predictor, data)
     taxonomy = predictor.taxonomy
     count, ignore = taxonomy.num_classes, data.taxonomy.ignore_index
     metric = SemanticScores(taxonomy.names, ignore_index=ignore, boundary=boundary)
-    infer = predictor.inference(tta)
+    infer = predictor.inference(tta, crf)
     images: list[ImageScore] = []
     total = len(data)
     for batch in validation_batches(data, batch_size=batch_size, collate=SemanticCollate(ignore), workers=workers):
         for part in batch.unpadded():
-            labels = infer(part.images).argmax(1).cpu()
+            labels = _answers(infer(part.images), part.valid_classes, taxonomy).argmax(1).cpu()
             for index, prediction, target in zip(part.indices, labels, part.target, strict=True):
                 metric.update(prediction[None], target[None])
                 own = semantic_scores(confusion_matrix(prediction, target, num_classes=count, ignore_index=ignore))
@@ -140,7 +150,15 @@ def measure(
     )
 
 
-def _check_classes(predictor: Predictor, data: Samples) -> None:
+def _answers(logits: Tensor, valid_classes: Tensor | None, taxonomy: Taxonomy) -> Tensor:
+    """The logits of the classes that each image's data set labels."""
+    if valid_classes is None:
+        return logits
+    return marginal_logits(logits, valid_classes.to(logits.device), rest_class=taxonomy.background)
+
+
+def check_classes(predictor: Predictor, data: Samples) -> None:
+    """Raise :class:`~delineate.errors.DataError` unless the data has the predictor's classes, in their order."""
     ours, theirs = predictor.taxonomy.names, data.taxonomy.names
     if len(ours) != len(theirs):
         raise DataError(
@@ -155,10 +173,11 @@ def _check_classes(predictor: Predictor, data: Samples) -> None:
 
 
 def predicted_labels(
-    predictor: Predictor, data: Samples, index: int, *, tta: str = ""
+    predictor: Predictor, data: Samples, index: int, *, tta: str = "", crf: str | Refine = ""
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Image ``(H, W, C)``, target and predicted labels ``(H, W)`` of one sample."""
     image, target = data.read(index)
     batch = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-    labels = predictor.inference(tta)(batch).argmax(1)[0].cpu().numpy()
+    valid = data.valid_classes(index)[None] if isinstance(data, MixedSamples) else None
+    labels = _answers(predictor.inference(tta, crf)(batch), valid, predictor.taxonomy).argmax(1)[0].cpu().numpy()
     return image, target, labels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import lightning.pytorch as pl
@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from delineate.data.batches import SemanticBatch, SemanticCollate
+from delineate.data.mixing import Mixing
 from delineate.data.order import BatchOrder, SeededSamples
 from delineate.data.samples import Samples
 
@@ -35,6 +36,7 @@ class SegmentationData(pl.LightningDataModule):
         train: training samples, without randomness.
         val: validation samples, or None.
         transform: the training augmentation.
+        mixings: what puts parts of other samples into a training sample, see :class:`SeededSamples`.
         order: the training order of one process, see :class:`BatchOrder`.
         place: puts the order where a resumed run left off.
         ignore_index: the label of padding.
@@ -53,9 +55,10 @@ class SegmentationData(pl.LightningDataModule):
         ignore_index: int,
         val_batch_size: int,
         workers: int,
+        mixings: Sequence[Mixing] = (),
     ) -> None:
         super().__init__()
-        self.train = SeededSamples(train, transform, seed=order.seed)
+        self.train = SeededSamples(train, transform, seed=order.seed, mixings=mixings)
         self.val = val
         self.order = order
         self.place = place

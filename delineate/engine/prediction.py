@@ -38,6 +38,7 @@ def predict_files(
     tile: int | None = None,
     overlap: int = 64,
     tta: str = "",
+    crf: str = "",
     overlays: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> WrittenPredictions:
@@ -53,6 +54,7 @@ def predict_files(
         tile: work in squares of this many pixels, see :meth:`Predictor.predict`.
         overlap: pixels that neighbouring tiles share.
         tta: test-time augmentations, such as "flip,scale".
+        crf: the dense CRF that refines the result, such as "default" or "bilateral_weight=5,iterations=10".
         overlays: whether to write pictures.
         progress: called with (images done, images in all).
 
@@ -71,7 +73,7 @@ def predict_files(
     failures: list[str] = []
     for number, (file, name) in enumerate(zip(files, _names(files), strict=True), start=1):
         try:
-            result = predictor.predict(file, tile=tile, overlap=overlap, tta=tta, name=name)
+            result = predictor.predict(file, tile=tile, overlap=overlap, tta=tta, crf=crf, name=name)
         except DataError as error:
             failures.append(str(error))
         else:

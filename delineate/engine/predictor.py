@@ -18,6 +18,7 @@ from delineate.engine.folding import folded
 from delineate.engine.precision import autocast_dtype, resolve_precision
 from delineate.engine.weights import ModelCard, load_weights
 from delineate.errors import DataError
+from delineate.postprocess.refinement import Refine, parse_crf, refined
 from delineate.postprocess.test_time_augmentation import augmented, parse_views
 from delineate.postprocess.tiling import predict_tiled
 from delineate.structures.preprocessing import Preprocessing
@@ -69,12 +70,28 @@ class Predictor:
         scores: Tensor = outputs.logits.float()
         return scores
 
-    def inference(self, tta: str = "") -> Callable[[Tensor], Tensor]:
-        """:meth:`logits`, averaged over the views that ``tta`` names: "flip", "vflip", "scale", with commas."""
-        return augmented(self.logits, parse_views(tta)) if tta.strip() else self.logits
+    def inference(self, tta: str = "", crf: str | Refine = "") -> Callable[[Tensor], Tensor]:
+        """:meth:`logits`, averaged over views and refined.
+
+        Args:
+            tta: the views to average over: "flip", "vflip", "scale", with commas.
+            crf: the dense CRF that comes last, see :func:`~delineate.postprocess.refinement.parse_crf`; or any function
+                of images and logits to probabilities.
+        """
+        infer = augmented(self.logits, parse_views(tta)) if tta.strip() else self.logits
+        if isinstance(crf, str):
+            return refined(infer, parse_crf(crf)) if crf.strip() else infer
+        return refined(infer, crf)
 
     def predict(
-        self, image: Picture, *, tile: int | None = None, overlap: int = 64, tta: str = "", name: str = ""
+        self,
+        image: Picture,
+        *,
+        tile: int | None = None,
+        overlap: int = 64,
+        tta: str = "",
+        crf: str | Refine = "",
+        name: str = "",
     ) -> SemanticMap:
         """The label and its probability at every pixel of one picture.
 
@@ -83,6 +100,7 @@ class Predictor:
             tile: work through the picture in squares of this many pixels, in bounded memory.
             overlap: pixels that neighbouring tiles share; their logits are blended.
             tta: test-time augmentations to average over, such as "flip,scale".
+            crf: the dense CRF that refines the result, such as "default"; with tiles, each on its own.
             name: what the result is called; the file's stem when left out.
 
         Raises:
@@ -90,7 +108,7 @@ class Predictor:
             ArgumentError: when a tile is not larger than its overlap, or an array has another shape.
         """
         pixels = self._pixels(image, large=tile is not None)
-        infer = self.inference(tta)
+        infer = self.inference(tta, crf)
         labels: np.ndarray
         scores: np.ndarray | None
         if tile is None:

@@ -26,10 +26,14 @@ class DataRecipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """What is read, and how it is cut into batches.
 
     Args:
-        path: the data set's folder, or "digits" for the built-in scenes; ``--data`` replaces it.
+        path: the data set's folder, or "digits" for the built-in scenes; ``--data`` replaces it. A list of several is
+            one mixture with joint classes, of which each data set may label some only.
+        classes: the names of the joint classes of a mixture, in order; a class left out is ignored. None for all of
+            them, in order of first appearance.
         format: a layout's name, or "auto".
         train_split, val_split: which records train and which validate.
         channels: of the images: 3 for RGB, 1 for grey.
+        sampling: "uniform" has every image once in an epoch, "class_balanced" those with rare classes more often.
         batch_size: images in a batch over all processes together.
         val_batch_size: images in a validation batch; every process reads its own.
         workers: reading processes for training; None chooses by the number of cores.
@@ -37,16 +41,28 @@ class DataRecipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
         cache: keep decoded images in memory when they fit ("auto"), always ("memory") or never ("none").
     """
 
-    path: str = ""
+    path: str | tuple[str, ...] = ""
+    classes: tuple[str, ...] | None = None
     format: str = "auto"
     train_split: str = "train"
     val_split: str = "val"
     channels: Positive = 3
+    sampling: Literal["uniform", "class_balanced"] = "uniform"
     batch_size: Positive = 8
     val_batch_size: Positive = 4
     workers: Annotated[int, Meta(ge=0)] | None = None
     on_error: Literal["raise", "skip"] = "raise"
     cache: Literal["auto", "memory", "none"] = "auto"
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The folders: one, or those of a mixture."""
+        return (self.path,) if isinstance(self.path, str) else self.path
+
+    @property
+    def name(self) -> str:
+        """The folders' names, joined."""
+        return "+".join(Path(path).resolve().name for path in self.paths)
 
 
 class OptimizerRecipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -305,10 +321,10 @@ def _apply(values: dict[str, Any], setting: str) -> None:
             if not parent.isdigit() or int(parent) >= len(place):
                 raise RecipeError(f"{key} must reach an existing entry; got index '{parent}' of {len(place)}.")
             place = place[int(parent)]
-            continue
-        if place.get(parent) is None:
-            place[parent] = {}
-        place = place[parent]
+        else:
+            if place.get(parent) is None:
+                place[parent] = {}
+            place = place[parent]
         if not isinstance(place, dict | list):
             raise RecipeError(f"{key} must name a value inside a section; got '{parent}', which is a single value.")
     if isinstance(place, list):
@@ -324,7 +340,7 @@ _SECTIONS = ("data", "optimizer", "schedule", "trainer", "start")
 
 def _refuse_unknown_keys(values: Any, kind: type[Struct], path: str) -> None:
     if not isinstance(values, dict):
-        raise RecipeError(f"{path or 'recipe'} must be a section of keys; got {values!r}.")
+        raise RecipeError(f"{path.rstrip('.') or 'recipe'} must be a section of keys; got {values!r}.")
     fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
     for key, value in values.items():
         if key not in fields:

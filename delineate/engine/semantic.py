@@ -18,6 +18,7 @@ from delineate.engine.optimization import create_optimizer, schedule_factor
 from delineate.engine.recipe import Recipe
 from delineate.engine.synchronisation import mean_over_processes
 from delineate.errors import NonFiniteLossError
+from delineate.losses.partial_labels import marginal_logits
 from delineate.metrics.semantic_metric import SemanticScores
 from delineate.structures.outputs import SemanticOutputs
 from delineate.structures.preprocessing import Preprocessing
@@ -35,6 +36,7 @@ class SemanticSegmentation(pl.LightningModule):
         preprocessing: pixels to the model's input.
         class_names: one a class.
         ignore_index: the label that does not count.
+        rest_class: the label that stands for all that a partly labelled image's data set does not label, if any.
         total_steps: optimizer steps of the whole run.
         file_of: the file behind a sample index of the training split, for error messages.
         adversary: learns beside the model to tell true label maps from predicted ones; None trains without.
@@ -49,6 +51,7 @@ class SemanticSegmentation(pl.LightningModule):
         preprocessing: Preprocessing,
         class_names: tuple[str, ...],
         ignore_index: int,
+        rest_class: int | None = None,
         total_steps: int,
         file_of: Callable[[int], str],
         adversary: Adversary | None = None,
@@ -63,6 +66,7 @@ class SemanticSegmentation(pl.LightningModule):
         self.adversary = adversary
         self._adversary_state: dict[str, Any] | None = None
         self.frozen = [model.get_submodule(name).requires_grad_(False) for name in recipe.start.freeze]
+        self.rest_class = rest_class
         self.scores = SemanticScores(class_names, ignore_index=ignore_index)
         self.val_loss = MeanMetric()
         self.train_loss = MeanMetric()
@@ -86,7 +90,7 @@ class SemanticSegmentation(pl.LightningModule):
     def training_step(self, batch: SemanticBatch, batch_idx: int) -> Tensor:
         """The loss of one batch; stops the run when it is not finite."""
         outputs = self(batch.images)
-        named = self.losses(outputs, batch.target, normaliser=mean_over_processes)
+        named = self.losses(outputs, batch.target, normaliser=mean_over_processes, valid_classes=batch.valid_classes)
         if self.adversary is not None and self.current_epoch >= self.adversary.recipe.after_epochs:
             named = self._against_adversary(self.adversary, batch, outputs, named)
         loss = named["loss"]
@@ -139,12 +143,19 @@ class SemanticSegmentation(pl.LightningModule):
         self.train_loss.reset()
 
     def validation_step(self, batch: SemanticBatch, batch_idx: int) -> None:
-        """Count one batch of validation images."""
+        """Count one batch of validation images.
+
+        A partly labelled image is given only classes that its data set labels; a class that it does not label counts
+        as ``rest_class`` where there is one, as its data set would have called it.
+        """
         for part in batch.unpadded():
             outputs = self(part.images)
-            loss = self.losses(outputs, part.target)["loss"].detach()
+            loss = self.losses(outputs, part.target, valid_classes=part.valid_classes)["loss"].detach()
             self.val_loss.update(loss.float(), weight=len(part.indices))
-            self.scores.update(outputs.logits.argmax(1), part.target)
+            logits = outputs.logits
+            if part.valid_classes is not None:
+                logits = marginal_logits(logits, part.valid_classes, rest_class=self.rest_class)
+            self.scores.update(logits.argmax(1), part.target)
 
     def on_validation_epoch_end(self) -> None:
         """Log what the whole validation split scored; equal on every process."""

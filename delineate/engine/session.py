@@ -22,12 +22,13 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
-from delineate.data.augmentation import Augmentation, train_transform
+from delineate.data.augmentation import Augmentation, train_mixings, train_transform
+from delineate.data.balanced_order import class_balanced_weights, image_class_pixels
 from delineate.data.caching import cached
-from delineate.data.opening import open_dataset
+from delineate.data.mixture import open_mixture
 from delineate.data.order import BatchOrder, sample_seed
 from delineate.data.samples import Samples, SelectedTargets
-from delineate.data.statistics import class_weights
+from delineate.data.statistics import WEIGHT_SCHEMES, class_weights
 from delineate.engine.adversarial import Adversary
 from delineate.engine.averaging import MovingAverage
 from delineate.engine.checkpointing import RunCheckpoints, WholeCheckpointIO, read_checkpoint
@@ -40,14 +41,15 @@ from delineate.engine.run import Run, environment_facts
 from delineate.engine.semantic import SemanticSegmentation
 from delineate.engine.synchronisation import synchronise_batch_norm
 from delineate.engine.weights import ModelCard, save_weights, without_downloads
-from delineate.errors import RecipeError, UnknownNameError
+from delineate.errors import DelineateError, RecipeError, RunError, UnknownNameError
 from delineate.files import write_json
 from delineate.losses.catalogue import create_losses
 from delineate.models.catalogue import create_model
-from delineate.models.pretrained import load_matching
+from delineate.models.pretrained import MatchReport, load_matching
 from delineate.progress import progress_bar
-from delineate.registry import nearest_name
+from delineate.registry import nearest_name, unknown_name
 from delineate.structures.preprocessing import Preprocessing
+from delineate.structures.taxonomy import Taxonomy
 
 MONITOR = "val/miou"
 
@@ -61,13 +63,85 @@ def _fitting_crop(samples: Samples) -> tuple[int, int]:
 
 
 def _check_parts(model: nn.Module, recipe: Recipe) -> None:
-    """Raise unless the recipe freezes only parts that the model has."""
-    parts = [name for name, _ in model.named_modules() if name]
+    """Raise unless the recipe freezes only parts that the model has, and leaves something to learn."""
+    parts, name = [part for part, _ in model.named_modules() if part], recipe.model["name"]
+    frozen: set[nn.Parameter] = set()
     for part in recipe.start.freeze:
         if part not in parts:
             near = nearest_name(part, parts)
             hint = f"Did you mean '{near}'?" if near else f"Its parts: {', '.join(parts[:8])}, ..."
-            raise RecipeError(f"start.freeze must name parts of {recipe.model['name']}; got '{part}'. {hint}")
+            raise RecipeError(f"start.freeze must name parts of {name}; got '{part}'. {hint}")
+        frozen.update(model.get_submodule(part).parameters())
+    if frozen and all(parameter in frozen for parameter in model.parameters()):
+        listed = ", ".join(recipe.start.freeze)
+        raise RecipeError(f"start.freeze must leave something to learn; got all of {name} ({listed}).")
+
+
+def _open_split(read: DataRecipe, split: str) -> Samples:
+    options = {"format": read.format, "on_error": read.on_error, "channels": read.channels}
+    return open_mixture(read.path, split=split, classes=read.classes, **options)
+
+
+def _open_validation(read: DataRecipe) -> Samples | None:
+    """The validation split; None when the data has none and the recipe did not ask for one by name."""
+    try:
+        return _open_split(read, read.val_split)
+    except UnknownNameError as error:
+        if read.val_split != DataRecipe().val_split:
+            raise RecipeError(f"data.val_split: {error}") from None
+        return None
+
+
+def _options(recipe: Recipe, taxonomy: Taxonomy) -> dict[str, Any]:
+    """What the model is made with: the recipe's options, and what the data decides."""
+    options = {key: value for key, value in recipe.model.items() if key != "name"}
+    return {**options, "in_channels": recipe.data.channels, "num_classes": taxonomy.num_classes}
+
+
+def _new_model(recipe: Recipe, options: dict[str, Any]) -> nn.Module:
+    """The model with the first weights that the recipe's seed decides, or published ones."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(sample_seed(recipe.trainer.seed, -1, -1))
+        try:
+            return create_model(recipe.model["name"], **options)
+        except OSError as error:
+            if without_downloads(options) == options:
+                raise
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise RunError(
+                f"the published weights of model '{recipe.model['name']}' must be downloaded once; that failed "
+                f"({reason}). Without them: --set model.pretrained=false"
+            ) from None
+
+
+def _load_start(model: nn.Module, recipe: Recipe) -> MatchReport | None:
+    """Take over what fits of the recipe's starting weights; None where it names none."""
+    if not recipe.start.weights:
+        return None
+    path = Path(recipe.start.weights).expanduser()
+    try:
+        return load_matching(model, Run(path).weights if path.is_dir() else path)
+    except DelineateError as error:
+        raise RecipeError(f"start.weights: {error}") from None
+
+
+def check_session(recipe: Recipe) -> None:
+    """Raise what :class:`Session` would, as far as it shows before images are read; cheap but for starting weights."""
+    samples = _open_split(recipe.data, recipe.data.train_split)
+    _open_validation(recipe.data)
+    train_mixings(msgspec.convert(recipe.augmentation, Augmentation), samples.taxonomy)
+    with torch.device("cpu" if recipe.start.weights else "meta"):
+        model = _new_model(recipe, without_downloads(_options(recipe, samples.taxonomy)))
+    _check_parts(model, recipe)
+    _load_start(model, recipe)
+    losses = []
+    for loss in recipe.loss:
+        if isinstance(scheme := loss.get("class_weights"), str):
+            if scheme not in WEIGHT_SCHEMES:
+                raise unknown_name("class_weights", scheme, WEIGHT_SCHEMES)
+            loss = {**loss, "class_weights": None}
+        losses.append(loss)
+    create_losses(losses, ignore_index=samples.taxonomy.ignore_index)
 
 
 class Session:
@@ -76,11 +150,13 @@ class Session:
     Args:
         recipe: of one stage.
         devices: processes that train together.
+        resume: go on from the run's last checkpoint, which replaces published weights and those the recipe starts from.
         written: what the run's folder keeps as its recipe, where that is more than this stage's.
     """
 
-    def __init__(self, recipe: Recipe, *, devices: int, written: Recipe | None = None) -> None:
+    def __init__(self, recipe: Recipe, *, devices: int, resume: bool = False, written: Recipe | None = None) -> None:
         self.recipe = recipe
+        self.resume = resume
         self.written = written
         self.devices = devices
         self.rank = int(os.environ.get("LOCAL_RANK", "0")) if devices > 1 else 0
@@ -90,9 +166,9 @@ class Session:
         self.precision = resolve_precision(recipe.trainer.precision, cuda=self.cuda)
 
         read = recipe.data
-        self.train_set = self._open(recipe.data.train_split)
+        self.train_set = _open_split(read, read.train_split)
         self.taxonomy = self.train_set.taxonomy
-        self.val_set = self._validation()
+        self.val_set = _open_validation(read)
         if recipe.augmentation["crop"] is None:
             changes = {**recipe.augmentation, "crop": list(_fitting_crop(self.train_set))}
             recipe = self.recipe = msgspec.structs.replace(recipe, augmentation=changes)
@@ -102,14 +178,14 @@ class Session:
             seed=recipe.trainer.seed,
             rank=self.rank,
             world_size=devices,
+            weights=self._sample_weights(),
         )
+        self.mixings = train_mixings(msgspec.convert(recipe.augmentation, Augmentation), self.taxonomy)
         self.preprocessing = Preprocessing.for_channels(read.channels)
-        options = {key: value for key, value in recipe.model.items() if key != "name"}
-        options = {**options, "in_channels": read.channels, "num_classes": self.taxonomy.num_classes}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(sample_seed(recipe.trainer.seed, -1, -1))
-            self.model = create_model(recipe.model["name"], **options)
+        options = _options(recipe, self.taxonomy)
+        self.model = _new_model(recipe, without_downloads(options) if resume else options)
         _check_parts(self.model, recipe)
+        self.started = None if resume else _load_start(self.model, recipe)
         self.card = ModelCard(
             name=recipe.model["name"],
             options=without_downloads(options),
@@ -117,20 +193,15 @@ class Session:
             taxonomy=self.taxonomy,
             precision=self.precision,
         )
-        self.losses = create_losses(self._losses(), ignore_index=self.taxonomy.ignore_index)
+        self.losses = create_losses(
+            self._losses(), ignore_index=self.taxonomy.ignore_index, rest_class=self.taxonomy.background
+        )
 
-    def _open(self, split: str) -> Samples:
-        read = self.recipe.data
-        return open_dataset(read.path, split=split, format=read.format, on_error=read.on_error, channels=read.channels)
-
-    def _validation(self) -> Samples | None:
-        """The validation split; None when the data has none and the recipe did not ask for one by name."""
-        try:
-            return self._open(self.recipe.data.val_split)
-        except UnknownNameError as error:
-            if self.recipe.data.val_split != DataRecipe().val_split:
-                raise RecipeError(f"data.val_split: {error}") from None
+    def _sample_weights(self) -> list[float] | None:
+        """How often each training image comes; None for once an epoch."""
+        if self.recipe.data.sampling == "uniform":
             return None
+        return class_balanced_weights(image_class_pixels(self.train_set))
 
     def _losses(self) -> list[dict[str, Any]]:
         """The recipe's losses with named class weights counted on the training split."""
@@ -143,13 +214,13 @@ class Session:
         return losses
 
     def _kept(self, samples: Samples, *, progress: bool) -> Samples:
-        selected = SelectedTargets(samples, ("semantic_mask", "image_id"))
+        selected = SelectedTargets(samples, ("semantic_mask", "image_id", "valid_classes"))
         if not progress or int(os.environ.get("LOCAL_RANK", "0")) > 0:
             return cached(selected, self.recipe.data.cache)
         with progress_bar("reading") as move:
             return cached(selected, self.recipe.data.cache, progress=move)
 
-    def fit(self, run: Run, *, resume: bool, progress: bool) -> Run:
+    def fit(self, run: Run, *, progress: bool) -> Run:
         """Train until the recipe's end, or go on from the last checkpoint; then write the weights."""
         recipe, trainer_recipe = self.recipe, self.recipe.trainer
         checkpoints = RunCheckpoints(
@@ -174,6 +245,7 @@ class Session:
             transform=train_transform(
                 msgspec.convert(recipe.augmentation, Augmentation), ignore_index=self.taxonomy.ignore_index
             ),
+            mixings=self.mixings,
             order=self.order,
             place=checkpoints.place,
             ignore_index=self.taxonomy.ignore_index,
@@ -182,8 +254,6 @@ class Session:
         )
         steps = math.ceil(len(self.order) / trainer_recipe.accumulate)
         total_steps = steps * trainer_recipe.max_epochs
-        if recipe.start.weights and not resume:
-            self._start_from(recipe.start.weights, progress=progress)
         module = SemanticSegmentation(
             self.model,
             self.losses,
@@ -191,6 +261,7 @@ class Session:
             preprocessing=self.preprocessing,
             class_names=self.taxonomy.names,
             ignore_index=self.taxonomy.ignore_index,
+            rest_class=self.taxonomy.background,
             total_steps=total_steps,
             file_of=self.train_set.files,
             adversary=self._adversary(total_steps),
@@ -201,11 +272,13 @@ class Session:
             synchronise_batch_norm(module)
         if self.rank == 0:
             (self.written or recipe).write(run.recipe)
-            self._note_start(run, resume=resume)
+            self._note_start(run, resume=self.resume)
+            if progress and self.started is not None:
+                print(f"start: {recipe.start.weights}\n{self.started}", file=sys.stderr)
         started = time.monotonic()
         with _quiet_lightning(), torch.random.fork_rng():
             trainer = self._trainer(run, callbacks, progress=progress)
-            trainer.fit(module, data, ckpt_path=run.last_checkpoint if resume else None, weights_only=True)
+            trainer.fit(module, data, ckpt_path=run.last_checkpoint if self.resume else None, weights_only=True)
         if dist.is_available() and dist.is_initialized():
             dist.destroy_process_group()  # what follows, evaluation too, is one process's work
         if self.rank == 0:
@@ -213,13 +286,6 @@ class Session:
             self._write_weights(run)
             self._note_end(run, seconds=time.monotonic() - started, epochs=trainer.current_epoch)
         return run
-
-    def _start_from(self, weights: str, *, progress: bool) -> None:
-        """Take over what fits of other weights, and say what did not."""
-        path = Path(weights).expanduser()
-        report = load_matching(self.model, Run(path).weights if path.is_dir() else path)
-        if progress and self.rank == 0:
-            print(f"start: {weights}\n{report}", file=sys.stderr)
 
     def _adversary(self, total_steps: int) -> Adversary | None:
         if self.recipe.adversarial is None:

@@ -6,15 +6,18 @@ crops, then everything) are all of this form: the same recipe with some values c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
-from delineate.engine.recipe import Recipe, build_recipe
+from delineate.engine.checkpointing import TrainingInterrupted
+from delineate.engine.recipe import Recipe, build_recipe, read_recipe
 from delineate.engine.run import Run
-from delineate.engine.session import Session
-from delineate.errors import RecipeError
+from delineate.engine.session import Session, check_session
+from delineate.errors import DelineateError, RecipeError
 from delineate.models.catalogue import model_options
 
 
@@ -43,11 +46,18 @@ def stage_recipes(recipe: Recipe) -> list[Recipe]:
                 f"stages.{number - 1} must not set stages or start.weights; got them. A stage starts from the weights "
                 "of the one before it."
             )
-        try:
+        with _place(number):
             recipes.append(build_recipe(_laid_over(base, changes)))
-        except RecipeError as error:
-            raise RecipeError(f"stages.{number - 1}: {error}") from None
     return recipes
+
+
+@contextmanager
+def _place(number: int) -> Iterator[None]:
+    """Errors name the stage they are of."""
+    try:
+        yield
+    except DelineateError as error:
+        raise RecipeError(f"stages.{number - 1}: {error}") from None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -58,18 +68,46 @@ def _laid_over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     values = dict(base)
     for key, change in changes.items():
         before = values.get(key)
-        if key == "model":
-            change = {"name": change} if isinstance(change, str) else dict(_mapping(change))
-            name = change.get("name", base["model"]["name"])
-            known = model_options(name)
-            values[key] = {option: value for option, value in base["model"].items() if option in known} | change
-            values[key]["name"] = name
+        if key == "model" and isinstance(change, str | Mapping):
+            change = {"name": change} if isinstance(change, str) else {"name": base["model"]["name"], **change}
+            known = model_options(change["name"]) if isinstance(change["name"], str) else {}
+            kept = {option: value for option, value in base["model"].items() if option in known}
+            values[key] = {"name": change["name"], **kept, **change}
         elif isinstance(before, Mapping) and isinstance(change, Mapping):
             anew = key == "augmentation" and "preset" in change
             values[key] = dict(change) if anew else {**before, **change}
-        else:
+        elif change is not None or key in ("model", "loss", "adversarial"):  # an empty section changes nothing
             values[key] = change
     return values
+
+
+def _folders(run: Run, count: int) -> list[Run]:
+    """Where each stage's run is: the last in ``run`` itself, the others in ``stages/1``, ``stages/2``... in it."""
+    return [Run(run.path / "stages" / str(number)) for number in range(1, count)] + [run]
+
+
+def _finished(stage: Run) -> bool:
+    """Whether the stage has its weights, of which the card is written last."""
+    return stage.weights.is_file() and stage.weights.with_suffix(".json").is_file()
+
+
+def check_stages(recipe: Recipe, run: Run | None = None) -> Recipe:
+    """The recipe of the last stage, once every stage has been looked through for what would stop it later.
+
+    Args:
+        recipe: with stages.
+        run: the run that goes on, whose finished stages need nothing any more.
+
+    Raises:
+        RecipeError: when a stage cannot be trained; names it.
+    """
+    recipes = stage_recipes(recipe)
+    folders = [None] * len(recipes) if run is None else _folders(run, len(recipes))
+    for number, (own, folder) in enumerate(zip(recipes, folders, strict=True), start=1):
+        if folder is None or folder is run or not _finished(folder):
+            with _place(number):
+                check_session(own)
+    return recipes[-1]
 
 
 def train_stages(recipe: Recipe, run: Run, *, resume: bool, progress: bool) -> Run:
@@ -78,22 +116,60 @@ def train_stages(recipe: Recipe, run: Run, *, resume: bool, progress: bool) -> R
     A finished stage is not trained again: a run that was stopped goes on with the stage it was in.
     """
     recipes = stage_recipes(recipe)
-    folders = [Run(run.path / "stages" / str(number)) for number in range(1, len(recipes))]
-    if not resume:
-        run.path.mkdir(parents=True, exist_ok=True)
-        recipe.write(run.recipe)  # before the first stage, so that the folder is a run that can be resumed
+    run.path.mkdir(parents=True, exist_ok=True)
+    recipe.write(run.recipe)  # before the first stage, so that the folder is a run that can be resumed
     before: Run | None = None
-    for own, folder in zip(recipes, [*folders, run], strict=True):
+    for number, (own, folder) in enumerate(zip(recipes, _folders(run, len(recipes)), strict=True), start=1):
+        if folder is not run and _finished(folder):
+            _say_what_changed(own, folder, number)
+            before = folder
+            continue
         if before is not None:
             start = msgspec.structs.replace(own.start, weights=str(before.path.resolve()))
             own = msgspec.structs.replace(own, start=start)
-        if folder is run or not folder.weights.is_file():
-            folder.path.mkdir(parents=True, exist_ok=True)
-            began = folder.last_checkpoint.is_file()
-            session = Session(own, devices=1, written=recipe if folder is run else None)
-            session.fit(folder, resume=resume and began, progress=progress)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        began = resume and folder.last_checkpoint.is_file()
+        try:
+            session = Session(own, devices=1, resume=began, written=recipe if folder is run else None)
+            session.fit(folder, progress=progress)
+        except TrainingInterrupted as error:  # whoever goes on wants all stages, not this one alone
+            raise TrainingInterrupted(str(error).replace(str(folder.path), str(run.path))) from None
         before = folder
     return run
+
+
+# where and how fast a stage runs, not what it learns
+_NOT_LEARNT = {
+    "data.path",
+    "data.workers",
+    "data.cache",
+    "data.val_batch_size",
+    "start.weights",
+    "trainer.checkpoint_minutes",
+    "trainer.checkpoint_steps",
+    "trainer.threads",
+}
+
+
+def _say_what_changed(recipe: Recipe, finished: Run, number: int) -> None:
+    """Warn of values that a finished stage was not trained with."""
+    now, then = _flat(recipe.to_dict()), _flat(build_recipe(read_recipe(finished.recipe)).to_dict())
+    if now["augmentation.crop"] is None:  # chosen by the images
+        now["augmentation.crop"] = then["augmentation.crop"]
+    changed = [key for key, value in now.items() if key not in _NOT_LEARNT and then.get(key) != value]
+    if changed:
+        shown = ", ".join(f"{key} {then.get(key)}, not {now[key]}" for key in changed[:3])
+        logging.getLogger("delineate").warning(
+            f"stages.{number - 1} is finished and stays as it was trained: {shown}. Change a later stage alone with "
+            "--set stages.N.KEY=VALUE"
+        )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
 
 
 def final_recipe(recipe: Recipe) -> Recipe:

@@ -14,7 +14,7 @@ from delineate.data.opening import BUILT_IN
 from delineate.engine.recipe import Recipe, build_recipe, read_recipe
 from delineate.engine.run import Run, new_run, open_run
 from delineate.engine.session import Session
-from delineate.engine.stages import stage_recipes, train_stages
+from delineate.engine.stages import check_stages, train_stages
 from delineate.errors import RecipeError, RunError
 from delineate.models.catalogue import MODELS
 
@@ -62,18 +62,18 @@ def train(
             )
     else:
         checked = _on_data(build_recipe(_plain(recipe), settings), data)
-    session = None if checked.stages else Session(checked, devices=devices)
+    session = None if checked.stages else Session(checked, devices=devices, resume=resume is not None)
     if session is None:
         advice = "Train each stage as a recipe of its own, with start.weights=RUN."
         require(devices == 1, "devices", "be 1 for a recipe with stages", devices, advice)
-        final = stage_recipes(checked)[-1]
+        final = check_stages(checked, None if resume is None else run)
     else:
         final = checked
     if resume is None:
-        run = new_run(f"{Path(checked.data.path).name}-{final.model['name']}", out)
+        run = new_run(f"{checked.data.name}-{final.model['name']}", out)
     if session is None:
         return train_stages(checked, run, resume=resume is not None, progress=progress)
-    return session.fit(run, resume=resume is not None, progress=progress)
+    return session.fit(run, progress=progress)
 
 
 def _plain(recipe: str | Path | Mapping[str, Any] | Recipe | None) -> Mapping[str, Any]:
@@ -94,11 +94,33 @@ def _plain(recipe: str | Path | Mapping[str, Any] | Recipe | None) -> Mapping[st
 
 def _on_data(recipe: Recipe, data: str | Path | None) -> Recipe:
     """The recipe for that data set, by its whole path, so that the run can be continued from any folder."""
-    path = str(data if data is not None else recipe.data.path)
-    if not path:
+    path = recipe.data.path if data is None else str(data)
+    paths = (path,) if isinstance(path, str) else path
+    if not (paths and all(paths)):
         raise RecipeError(
             f"data.path must name a data set; got none. Pass --data PATH, or --data {BUILT_IN} to try it."
         )
-    if path != BUILT_IN:
-        path = str(Path(path).expanduser().resolve())
-    return msgspec.structs.replace(recipe, data=msgspec.structs.replace(recipe.data, path=path))
+    path = _whole_paths(path)
+    start = msgspec.structs.replace(recipe.start, weights=_whole_paths(recipe.start.weights))
+    stages = [_with_whole_paths(changes) for changes in recipe.stages]
+    data_recipe = msgspec.structs.replace(recipe.data, path=path)
+    return msgspec.structs.replace(recipe, data=data_recipe, start=start, stages=stages)
+
+
+def _whole_paths(path: Any) -> Any:
+    """A path, or each of several, from the root; "digits", nothing and what is no path as they are."""
+    if isinstance(path, list | tuple):
+        return type(path)(_whole_paths(one) for one in path)
+    if not isinstance(path, str) or path in ("", BUILT_IN):
+        return path
+    return str(Path(path).expanduser().resolve())
+
+
+def _with_whole_paths(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage's values with its paths as :func:`_whole_paths` gives them."""
+    whole = dict(changes)
+    for section, key in (("data", "path"), ("start", "weights")):
+        values = whole.get(section)
+        if isinstance(values, Mapping) and key in values:
+            whole[section] = {**values, key: _whole_paths(values[key])}
+    return whole

@@ -9,11 +9,15 @@ Rows are therefore padded to a multiple of ``LANES`` numbers. The functions are 
 
 from __future__ import annotations
 
+from typing import Any
+
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 LANES = 8
+_compiled: Any = intrinsic  # what compiled code calls has another signature than what generates it
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _WHOLE = ir.VectorType(ir.IntType(32), LANES)
 _MASK = ir.VectorType(ir.IntType(1), LANES)
@@ -22,10 +26,12 @@ _LOG2_E = 1.44269504088896341
 _LN2 = (0.693359375, -2.12194440e-4)  # in two parts, the first with few digits: its products are exact
 # the polynomial of Moshier's Cephes library for (exp(x) - 1 - x) / x ** 2, from the highest power
 _POLYNOMIAL = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
-LOWEST = -60.0  # below, exp is 0: products of it would be denormal numbers, which processors handle a hundred times slower
+LOWEST = (
+    -60.0
+)  # below, exp is 0: products of it would be denormal numbers, which processors handle a hundred times slower
 
 
-class _Lanes(types.Type):  # type: ignore[misc]
+class _Lanes(types.Type):
     def __init__(self) -> None:
         super().__init__(name=f"Lanes{LANES}")
 
@@ -34,8 +40,8 @@ lanes_type = _Lanes()
 
 
 @register_model(_Lanes)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
-    def __init__(self, manager, fe_type) -> None:
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, fe_type: Any) -> None:
         super().__init__(manager, fe_type, _VECTOR)
 
 
@@ -44,8 +50,8 @@ def _constant(kind, value):
 
 
 def _multiply_add(builder, a, b, c):
-    function = builder.module.declare_intrinsic("llvm.fmuladd", [_VECTOR])
-    return builder.call(function, [a, b, c])
+    kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32"), [a, b, c])
 
 
 def _place(context, builder, array_type, array, index):
@@ -53,8 +59,8 @@ def _place(context, builder, array_type, array, index):
     return builder.bitcast(builder.gep(data, [index]), _VECTOR.as_pointer())
 
 
-@intrinsic
-def load(typing_context, array, index):
+@_compiled
+def load(typing_context: Any, array: Any, index: Any) -> Any:
     """``array[index : index + LANES]`` of a flat contiguous float32 array."""
 
     def generate(context, builder, signature, arguments):
@@ -64,8 +70,8 @@ def load(typing_context, array, index):
     return lanes_type(array, types.intp), generate
 
 
-@intrinsic
-def store(typing_context, array, index, lanes):
+@_compiled
+def store(typing_context: Any, array: Any, index: Any, lanes: Any) -> Any:
     """``array[index : index + LANES] = lanes``."""
 
     def generate(context, builder, signature, arguments):
@@ -75,8 +81,8 @@ def store(typing_context, array, index, lanes):
     return types.void(array, types.intp, lanes_type), generate
 
 
-@intrinsic
-def fill(typing_context, value):
+@_compiled
+def fill(typing_context: Any, value: Any) -> Any:
     """The same number in every lane."""
 
     def generate(context, builder, signature, arguments):
@@ -86,8 +92,8 @@ def fill(typing_context, value):
     return lanes_type(types.float32), generate
 
 
-@intrinsic
-def multiply_add(typing_context, a, b, c):
+@_compiled
+def multiply_add(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
     """``a * b + c`` in every lane."""
 
     def generate(context, builder, signature, arguments):
@@ -96,8 +102,8 @@ def multiply_add(typing_context, a, b, c):
     return lanes_type(lanes_type, lanes_type, lanes_type), generate
 
 
-@intrinsic
-def add(typing_context, a, b):
+@_compiled
+def add(typing_context: Any, a: Any, b: Any) -> Any:
     """``a + b`` in every lane."""
 
     def generate(context, builder, signature, arguments):
@@ -106,8 +112,8 @@ def add(typing_context, a, b):
     return lanes_type(lanes_type, lanes_type), generate
 
 
-@intrinsic
-def larger(typing_context, a, b):
+@_compiled
+def larger(typing_context: Any, a: Any, b: Any) -> Any:
     """The larger of two in every lane."""
 
     def generate(context, builder, signature, arguments):
@@ -128,8 +134,8 @@ def _fold(builder, lanes, combine):
     return builder.extract_element(lanes, ir.IntType(32)(0))
 
 
-@intrinsic
-def largest(typing_context, lanes):
+@_compiled
+def largest(typing_context: Any, lanes: Any) -> Any:
     """The largest of the lanes."""
 
     def generate(context, builder, signature, arguments):
@@ -141,8 +147,8 @@ def largest(typing_context, lanes):
     return types.float32(lanes_type), generate
 
 
-@intrinsic
-def total(typing_context, lanes):
+@_compiled
+def total(typing_context: Any, lanes: Any) -> Any:
     """The sum of the lanes."""
 
     def generate(context, builder, signature, arguments):
@@ -151,8 +157,8 @@ def total(typing_context, lanes):
     return types.float32(lanes_type), generate
 
 
-@intrinsic
-def exponential(typing_context, lanes):
+@_compiled
+def exponential(typing_context: Any, lanes: Any) -> Any:
     """``exp`` of numbers up to 0, to about 1e-7 of its value; 0 below ``LOWEST``."""
 
     def generate(context, builder, signature, arguments):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from delineate.data.opening import open_dataset
+from delineate.data.mixture import open_mixture
 from delineate.data.samples import Samples
 from delineate.engine.evaluation import Evaluation, ImageScore, measure, predicted_labels
 from delineate.engine.predictor import Predictor, displayed, load
-from delineate.engine.recipe import build_recipe, read_recipe
+from delineate.engine.recipe import DataRecipe, build_recipe, read_recipe
 from delineate.engine.run import Run, open_run
 from delineate.engine.stages import final_recipe
+from delineate.postprocess.refinement import DEFAULT, crf_parameters, parse_crf
 from delineate.report.page import Example, Fact, ReportContent, write_report
 
 EXAMPLES = 4  # images in each of the three groups
@@ -27,6 +29,7 @@ def report_run(
     data: str | Path | None = None,
     split: str | None = None,
     tta: str = "",
+    crf: str = "",
     boundary: bool = True,
     out: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -38,6 +41,7 @@ def report_run(
         data: a data set's folder; the run's own when left out.
         split: of the data; the run's validation split when left out.
         tta: test-time augmentations, such as "flip,scale".
+        crf: the dense CRF that refines the predictions, such as "default" or "bilateral_weight=5,iterations=10".
         boundary: also score boundaries.
         out: the folder of both files, made where it is missing; :func:`report_folder` when left out.
         progress: called with (images done, images in all).
@@ -50,17 +54,18 @@ def report_run(
     recipe = final_recipe(build_recipe(read_recipe(run.recipe)))
     predictor = load(run.path)
     read = recipe.data
-    dataset = open_dataset(
+    dataset = open_mixture(
         data or read.path,
         split=split or read.val_split,
+        classes=read.classes if data is None else None,
         format=read.format if data is None else "auto",
         on_error=read.on_error,
         channels=read.channels,
     )
     evaluation = measure(
-        predictor, dataset, boundary=boundary, tta=tta, batch_size=read.val_batch_size, progress=progress
+        predictor, dataset, boundary=boundary, tta=tta, crf=crf, batch_size=read.val_batch_size, progress=progress
     )
-    folder = report_folder(run, data=data, split=split, tta=tta) if out is None else Path(out)
+    folder = report_folder(run, data=data, split=split, tta=tta, crf=crf) if out is None else Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     evaluation.write(folder / run.metrics.name)
     sessions = run.read_environment().get("sessions", [{}])
@@ -81,9 +86,12 @@ def report_run(
     ]
     if tta:
         facts.append(("Test-time augmentation", tta))
+    if crf:
+        parameters = crf_parameters(parse_crf(crf)).items()
+        facts.append(("Dense CRF", ", ".join(f"{name}={value}" for name, value in parameters)))
     skipped = list(dict.fromkeys([*sessions[-1].get("skipped", []), *evaluation.skipped]))
     content = ReportContent(
-        title=f"{recipe.model['name']} on {Path(str(data or read.path)).resolve().name}",
+        title=f"{recipe.model['name']} on {_data_name(read, data)}",
         facts=facts,
         scores=evaluation.scores,
         class_names=taxonomy.names,
@@ -91,9 +99,9 @@ def report_run(
         ignore_index=dataset.taxonomy.ignore_index,
         background=taxonomy.background,
         curves={name: points for name, points in run.read_curves().items() if points},
-        examples=_examples(predictor, dataset, evaluation, seed=recipe.trainer.seed, tta=tta),
+        examples=_examples(predictor, dataset, evaluation, seed=recipe.trainer.seed, tta=tta, crf=crf),
         data_facts=[
-            ("Path", str(data or read.path)),
+            ("Path", str(data or ", ".join(read.paths))),
             ("Evaluated split", f"{evaluation.split}, {len(evaluation.images)} images"),
             ("Training images", str(sessions[-1].get("train_images", "unknown"))),
             ("Classes", str(taxonomy.num_classes)),
@@ -106,21 +114,40 @@ def report_run(
     return evaluation
 
 
-def report_folder(run: Run, *, data: str | Path | None = None, split: str | None = None, tta: str = "") -> Path:
+def report_folder(
+    run: Run, *, data: str | Path | None = None, split: str | None = None, tta: str = "", crf: str = ""
+) -> Path:
     """Where the report of an evaluation goes when nobody says: a run's own scores are not overwritten by others.
 
     Returns:
         The run's folder for its own validation split; ``evaluations/<data>-<split>`` inside it for anything else, with
-        the test-time augmentations behind it.
+        the test-time augmentations and the CRF behind it.
     """
     own = final_recipe(build_recipe(read_recipe(run.recipe))).data
-    if data is None and split in (None, own.val_split) and not tta:
+    if data is None and split in (None, own.val_split) and not (tta or crf):
         return run.path
-    named = [Path(str(data or own.path)).resolve().name, split or own.val_split, *tta.replace(" ", "").split(",")]
+    named = [_data_name(own, data), split or own.val_split, *tta.replace(" ", "").split(",")]
+    if crf:
+        named += ["crf", _file_name(crf)]
     return run.path / "evaluations" / "-".join(part for part in named if part)
 
 
-def _examples(predictor: Predictor, dataset: Samples, evaluation: Evaluation, *, seed: int, tta: str) -> list[Example]:
+def _file_name(crf: str) -> str:
+    """What a CRF adds to a folder's name: nothing by default, a file's stem, or its parameters."""
+    crf = crf.strip()
+    if crf.lower().endswith(".json"):
+        return Path(crf).stem.removeprefix("crf").strip("-")
+    return "" if crf.lower() == DEFAULT else re.sub(r"[^\w.]+", "-", crf)
+
+
+def _data_name(own: DataRecipe, data: str | Path | None) -> str:
+    """The folder's name, or the run's own data's."""
+    return own.name if data is None else Path(data).resolve().name
+
+
+def _examples(
+    predictor: Predictor, dataset: Samples, evaluation: Evaluation, *, seed: int, tta: str, crf: str
+) -> list[Example]:
     """The best, the worst and some other images, predicted again so that no prediction is kept for all."""
     known = [image for image in evaluation.images if not math.isnan(image.miou)]
     ranked = sorted(known, key=lambda image: image.miou)
@@ -133,7 +160,7 @@ def _examples(predictor: Predictor, dataset: Samples, evaluation: Evaluation, *,
     groups: dict[Literal["best", "worst", "random"], list[ImageScore]] = {"best": best, "worst": worst, "random": drawn}
     for group, images in groups.items():
         for image in images:
-            pixels, target, labels = predicted_labels(predictor, dataset, image.index, tta=tta)
+            pixels, target, labels = predicted_labels(predictor, dataset, image.index, tta=tta, crf=crf)
             shown = displayed(pixels)
             examples.append(Example(group, image.name, shown, target, labels, image.miou, image.pixel_accuracy))
     return examples

@@ -41,9 +41,11 @@ class Taxonomy:
         colours: RGB 0..255, one a class; the VOC palette (from label 1 when there is no background) when left out.
         ignore_index: the label that counts neither in a loss nor in a metric.
         background: the label of the background class, or None when every class is an object or stuff.
+        labelled: whether the data labels a class at all, one truth value a class; None when it labels all of them.
 
     Raises:
-        ArgumentError: on a duplicate or missing name, a colour too many, or an ignore_index that is also a class.
+        ArgumentError: on a duplicate or missing name, a colour too many, an ignore_index that is also a class, or when
+            no class is labelled.
 
     Example:
         >>> Taxonomy(("background", "cell"), background=0).num_classes
@@ -54,6 +56,7 @@ class Taxonomy:
     colours: tuple[Colour, ...] = ()
     ignore_index: int = 255
     background: int | None = None
+    labelled: tuple[bool, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(str(name) for name in self.names))
@@ -88,6 +91,10 @@ class Taxonomy:
             "be a class label or None",
             self.background,
         )
+        if self.labelled is not None:
+            fits = len(self.labelled) == len(self.names) and any(self.labelled)
+            condition = f"be {len(self.names)} truth values, one a class and one of them true"
+            require(fits, "labelled", condition, self.labelled)
 
     @property
     def num_classes(self) -> int:
@@ -107,20 +114,24 @@ class Taxonomy:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; :meth:`from_dict` reads them back."""
+        labelled = {} if self.labelled is None else {"labelled": list(self.labelled)}
         return {
             "names": list(self.names),
             "colours": [list(colour) for colour in self.colours],
             "ignore_index": self.ignore_index,
             "background": self.background,
+            **labelled,
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Taxonomy:
         """The inverse of :meth:`to_dict`; only ``names`` is needed."""
         colours: Sequence[Sequence[int]] = values.get("colours") or ()
+        labelled: Sequence[bool] | None = values.get("labelled")
         return cls(
             names=tuple(values["names"]),
             colours=tuple((int(r), int(g), int(b)) for r, g, b in colours),
             ignore_index=int(values.get("ignore_index", 255)),
             background=values.get("background"),
+            labelled=None if labelled is None else tuple(bool(value) for value in labelled),
         )

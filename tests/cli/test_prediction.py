@@ -35,6 +35,16 @@ def test_a_folder_and_a_glob_are_predicted_once(typed, trained, pictures):
         assert overlay.width >= 52
 
 
+def test_a_crf_refines(typed, trained, pictures):
+    assert typed("predict", trained.path, pictures, "--out", "plain", "--no-overlays").exit_code == 0
+    text = "bilateral_weight=0,gaussian_weight=30,gaussian_sigma=8"
+    assert typed("predict", trained.path, pictures, "--out", "out", "--crf", text, "--no-overlays").exit_code == 0
+    plain, sure = (
+        json.loads(Path(folder, "predictions.json").read_text())["annotations"] for folder in ("plain", "out")
+    )
+    assert max(found["score"] for found in sure) > max(found["score"] for found in plain)
+
+
 def test_a_broken_file_is_named_and_the_others_go_on(typed, trained, pictures):
     (pictures / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     result = typed("predict", trained.path, pictures, "--no-overlays", "--out", "out")
@@ -50,6 +60,7 @@ def test_a_broken_file_is_named_and_the_others_go_on(typed, trained, pictures):
     [
         (["--tile", "32"], "overlap"),
         (["--tta", "turn"], "test-time augmentation must be a known name; got 'turn'"),
+        (["--crf", "bilateral_weigh=3"], "Did you mean 'bilateral_weight'?"),
         (["nowhere/*.png"], "image must name a file, a folder with images or a glob; got 'nowhere/*.png'"),
     ],
 )

@@ -69,6 +69,13 @@ def test_evaluate_on_another_split_leaves_the_runs_own_scores_alone(typed, train
     assert "split must be a known name; got 'vall'" in str(typed("evaluate", run, "--split", "vall").exception)
 
 
+def test_evaluate_with_a_crf_has_a_folder_of_its_own(typed, trained, tmp_path):
+    run = shutil.copytree(trained.path, tmp_path / "run")
+    result = typed("evaluate", run, "--no-boundary", "--crf", "iterations=1")
+    assert result.exit_code == 0
+    assert f"report: {run / 'evaluations/halves-val-crf-iterations-1/report.html'}\n" in result.output
+
+
 def test_evaluate_refuses_damaged_weights(typed, trained, tmp_path):
     run = shutil.copytree(trained.path, tmp_path / "run")
     weights = run / "model.safetensors"

@@ -17,15 +17,22 @@ from delineate.data.augmentation import (
     augmentation_preset,
     eval_transform,
     resolved,
+    train_mixings,
     train_transform,
 )
+from delineate.data.copy_paste import CopyPaste
 from delineate.data.digits import DigitScenes
+from delineate.data.mixing import CutMix
+from delineate.data.order import SampleKey, SeededSamples
 from delineate.errors import RecipeError, UnknownNameError
+from delineate.structures.taxonomy import Taxonomy
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "augmentation.md"
 
 
 def cell(value):
+    if value is None:
+        return "all"
     if isinstance(value, list):
         return f"{value[0]:g} to {value[1]:g}"
     if isinstance(value, bool):
@@ -82,6 +89,13 @@ def test_given_values_replace_the_presets_and_nothing_else():
         ({"blur": float("nan")}, "augmentation.blur must be 0 or more; got nan."),
         ({"rotate90": 3}, "augmentation.rotate90 must be true or false; got 3."),
         ({"elastic_grid": 1}, "augmentation.elastic_grid must be at least 2; got 1."),
+        ({"cutmix": 2}, r"augmentation.cutmix must lie between 0 and 1; got 2.0\."),
+        ({"copy_paste": -1}, r"augmentation.copy_paste must be 0 or more; got -1.0\."),
+        ({"copy_paste_classes": 3}, "augmentation.copy_paste_classes must be a list of class names, or null for all"),
+        (
+            {"copy_paste_classes": []},
+            r"augmentation.copy_paste_classes must name at least one class, or be null for all",
+        ),
     ],
 )
 def test_wrong_values_name_their_key(values, text):
@@ -113,6 +127,39 @@ def test_every_preset_gives_one_size_and_labels_that_exist(preset, channels):
         assert set(moved["semantic_mask"].unique().tolist()) <= allowed
         assert set(moved["masks"].unique().tolist()) <= {0, 1}
         assert len(moved["boxes"]) == len(moved["masks"]) == len(moved["labels"])
+
+
+def test_mixings_are_what_the_recipe_names():
+    taxonomy = Taxonomy(("background", "car", "bus"), background=0)
+    assert train_mixings(resolved({}), taxonomy) == ()
+    both = train_mixings(resolved({"cutmix": 0.5, "copy_paste": 0.25}), taxonomy)
+    assert both == (CopyPaste(0.25, (1, 2)), CutMix(0.5))
+    named = resolved({"copy_paste": 1, "copy_paste_classes": ["bus"]})
+    assert train_mixings(resolved(named.to_dict()), taxonomy) == (CopyPaste(1.0, (2,)),)
+    with pytest.raises(
+        RecipeError, match=r"augmentation.copy_paste_classes: class must .* got 'buss'. Did you mean 'bus'"
+    ):
+        train_mixings(resolved({"copy_paste": 1, "copy_paste_classes": ["buss"]}), taxonomy)
+    with pytest.raises(RecipeError, match=r"augmentation.copy_paste must be 0 where the background is the only class"):
+        train_mixings(resolved({"copy_paste": 1}), Taxonomy(("background",), background=0))
+
+
+def test_mixed_digits_hold_labels_of_both():
+    scenes = DigitScenes("train", size=(64, 64))
+    augmentation = resolved({"preset": "light", "crop": [48, 48], "cutmix": 0.5, "copy_paste": 0.5})
+    samples = SeededSamples(
+        scenes, train_transform(augmentation), seed=0, mixings=train_mixings(augmentation, scenes.taxonomy)
+    )
+    plain = SeededSamples(scenes, train_transform(augmentation), seed=0)
+    changed = 0
+    for index in range(12):
+        image, target = samples[SampleKey(0, index)]
+        assert image.shape == (3, 48, 48)
+        assert target["image_id"] == index
+        assert set(target["semantic_mask"].unique().tolist()) <= {*range(11), 255}
+        assert torch.equal(image, samples[SampleKey(0, index)][0])
+        changed += not torch.equal(image, plain[SampleKey(0, index)][0])
+    assert 4 < changed < 12
 
 
 def test_the_same_torch_seed_gives_the_same_sample():

@@ -34,6 +34,18 @@ def test_smaller_samples_are_padded_with_their_edge_and_the_ignored_label():
     assert (batch.target[1] == 1).all()
 
 
+def test_which_classes_are_labelled_goes_along():
+    assert SemanticCollate()([sample(2, 3, 7), sample(4, 5, 1)]).valid_classes is None
+    valid = [torch.tensor([True, False]), torch.tensor([True, True])]
+    samples = [sample(2, 3, 7), sample(4, 5, 1)]
+    for (_, target), row in zip(samples, valid, strict=True):
+        target["valid_classes"] = row
+    batch = SemanticCollate()(samples)
+    assert batch.valid_classes.tolist() == [[True, False], [True, True]]
+    assert torch.equal(batch.to(torch.device("cpu")).valid_classes, batch.valid_classes)
+    assert [part.valid_classes.tolist() for part in batch.unpadded()] == [[[True, False]], [[True, True]]]
+
+
 def test_moving_keeps_what_belongs_together():
     batch = SemanticCollate()([sample(2, 2, 5)])
     moved = batch.to(torch.device("cpu"))

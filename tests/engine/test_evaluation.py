@@ -159,6 +159,16 @@ def test_mirrored_views_reach_the_model():
     assert seen == [[0, 1, 1], [1, 1, 0]]
 
 
+def test_a_refinement_changes_the_labels(told):
+    data = Answered(PAIRS)
+    opposite = lambda images, logits: logits.softmax(1)[:, [1, 0, 2]]  # noqa: E731
+    found = evaluate(told, data, crf=opposite)
+    assert found["confusion"] == [[2, 5, 0], [4, 1, 0], [0, 0, 0]]
+    assert np.array_equal(predicted_labels(told, data, 1, crf=opposite)[2], [[0]])
+    smooth = measure(told, data, crf="gaussian_weight=20,iterations=2", boundary=False)
+    assert smooth.scores["confusion"] != measure(told, data, boundary=False).scores["confusion"]
+
+
 def test_everything_ignored_is_nan_and_null_on_disk(told, tmp_path):
     found = measure(told, Answered([([[0, 1]], [[255, 255]])]))
     assert math.isnan(found.scores["miou"])

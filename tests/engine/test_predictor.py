@@ -19,6 +19,7 @@ from delineate.engine.run import Run
 from delineate.engine.weights import ModelCard
 from delineate.errors import ArgumentError, DataError, RunError, UnknownNameError
 from delineate.models.catalogue import create_model
+from delineate.postprocess.dense_crf import DenseCRF
 from delineate.structures.outputs import SemanticOutputs
 from delineate.structures.preprocessing import Preprocessing
 from delineate.structures.taxonomy import Taxonomy
@@ -189,6 +190,35 @@ def test_flipped_views_are_averaged_as_probabilities():
     assert not np.allclose(predictor.predict(pixels).scores, found.scores, atol=1e-3)
 
 
+def test_a_crf_comes_after_the_views_and_sees_the_pixels():
+    predictor = predictor_of(Neighbourhood())
+    pixels = np.random.default_rng(4).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    images = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    crf = DenseCRF(bilateral_sigma_xy=10.0, iterations=2)
+    probs = crf(images, predictor.inference("flip")(images))[0]
+    found = predictor.predict(pixels, tta="flip", crf="bilateral_sigma_xy=10,iterations=2")
+    assert np.array_equal(found.labels, probs.argmax(0).numpy())
+    assert np.allclose(found.scores, probs.max(0).values.numpy(), atol=1e-5)
+    assert np.array_equal(predictor.predict(pixels, tta="flip", crf=crf).labels, found.labels)
+    assert not np.array_equal(predictor.predict(pixels, tta="flip").labels, found.labels)
+    one_tile = predictor.predict(pixels, tta="flip", crf=crf, tile=64, overlap=8)
+    assert np.array_equal(one_tile.labels, found.labels)
+
+
+def test_each_tile_is_refined_on_its_own():
+    predictor, sizes = predictor_of(Neighbourhood()), []
+
+    def watch(images: Tensor, logits: Tensor) -> Tensor:
+        sizes.append(tuple(images.shape[-2:]))
+        return logits.softmax(1)
+
+    pixels = np.random.default_rng(4).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    found = predictor.predict(pixels, tile=24, overlap=8, crf=watch)
+    assert set(sizes) == {(24, 24)}
+    plain = predictor.predict(pixels, tile=24, overlap=8)
+    assert np.mean(found.labels != plain.labels) < 0.05  # log probabilities blend where logits did
+
+
 def test_the_same_picture_gives_the_same_bits_and_is_not_changed(tiny_predictor):
     pixels = np.random.default_rng(5).integers(0, 256, (33, 35, 3), dtype=np.uint8)
     before = pixels.copy()
@@ -249,6 +279,8 @@ def test_options_that_cannot_be(brightest, colours):
         brightest.predict(colours, tile=0)
     with pytest.raises(UnknownNameError, match="Did you mean 'flip'"):
         brightest.predict(colours, tta="flp")
+    with pytest.raises(UnknownNameError, match=r"crf must be a known name; got 'defalt'\. Did you mean 'default'"):
+        brightest.predict(colours, crf="defalt")
     with pytest.raises(UnknownNameError, match="precision must be a known name; got 'bf16'"):
         Predictor(Brightest(), brightest.card, precision="bf16")
 

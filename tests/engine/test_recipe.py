@@ -45,6 +45,26 @@ def test_settings_are_laid_over_and_typed():
     assert recipe.model["decoder_channels"] == [256, 128, 64, 32, 16]  # a default, written out
 
 
+def test_a_mixture_is_a_list_of_paths(tmp_path):
+    recipe = build_recipe({"data": {"path": ["a/cells", "nuclei/"], "classes": ["cell", "nucleus"]}})
+    assert recipe.data.paths == ("a/cells", "nuclei/")
+    assert recipe.data.name == "cells+nuclei"
+    assert recipe.data.classes == ("cell", "nucleus")
+    assert build_recipe({}, ["data.path=[a, b]"]).data.paths == ("a", "b")
+    assert build_recipe({"data": {"path": "a"}}).data.paths == ("a",)
+    recipe.write(tmp_path / "recipe.yaml")
+    assert build_recipe(read_recipe(tmp_path / "recipe.yaml")) == recipe
+
+
+def test_sampling_and_mixing_are_off_unless_asked_for():
+    recipe = build_recipe({})
+    assert recipe.data.sampling == "uniform"
+    assert [recipe.augmentation[key] for key in ("cutmix", "copy_paste", "copy_paste_classes")] == [0, 0, None]
+    asked = build_recipe({}, ["data.sampling=class_balanced", "augmentation.copy_paste_classes=[pole]"])
+    assert asked.data.sampling == "class_balanced"
+    assert list(asked.augmentation["copy_paste_classes"]) == ["pole"]
+
+
 @pytest.mark.parametrize(
     ("values", "settings", "message"),
     [
@@ -54,6 +74,9 @@ def test_settings_are_laid_over_and_typed():
         ({}, ["trainer.max_epochs=0"], "trainer.max_epochs must be"),
         ({}, ["trainer.max_epochs=many"], "trainer.max_epochs must be `?int"),
         ({}, ["trainer.precision=half"], "trainer.precision"),
+        ({}, ["data.sampling=balanced"], "data.sampling must be uniform, class_balanced; got balanced."),
+        ({}, ["augmentation.cutmix=2"], "augmentation.cutmix must lie between 0 and 1; got 2"),
+        ({"data": {"path": 3}}, [], "data.path must be"),
         ({}, ["trainer"], "--set must be key=value; got 'trainer'"),
         ({}, ["trainer.seed.deep=1"], "got 'seed', which is a single value"),
         ({}, ["loss.4.weight=1"], "loss.4.weight must reach an existing entry"),

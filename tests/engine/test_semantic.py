@@ -14,15 +14,16 @@ from delineate.models.catalogue import create_model
 from delineate.structures.preprocessing import Preprocessing
 
 
-def module() -> SemanticSegmentation:
+def module(rest_class: int | None = None) -> SemanticSegmentation:
     torch.manual_seed(0)
     return SemanticSegmentation(
         create_model("enet", num_classes=3),
-        create_losses([{"name": "cross_entropy"}]),
+        create_losses([{"name": "cross_entropy"}], rest_class=rest_class),
         recipe=build_recipe({"model": {"name": "enet"}, "data": {"path": "digits"}}),
         preprocessing=Preprocessing(),
         class_names=("a", "b", "c"),
         ignore_index=255,
+        rest_class=rest_class,
         total_steps=1,
         file_of=str,
     ).eval()
@@ -49,3 +50,26 @@ def test_validation_scores_do_not_depend_on_the_company_an_image_is_in() -> None
     assert together["confusion"] == alone["confusion"]
     assert sum(map(sum, together["confusion"])) == 2 * 40 * 56 + 64 * 33
     assert loss == pytest.approx(loss_alone, rel=1e-6)
+
+
+@pytest.mark.parametrize("rest_class", [None, 0])
+@torch.no_grad()
+def test_a_partly_labelled_image_is_given_only_classes_that_its_data_labels(rest_class) -> None:
+    ours = module(rest_class)
+    samples = [sample(32, 32, index) for index in range(2)]
+    valid = torch.tensor([[True, True, False], [True, True, True]])
+    for (_, target), row in zip(samples, valid, strict=True):
+        target["semantic_mask"] = target["semantic_mask"] % 2
+        target["valid_classes"] = row
+    batch = SemanticCollate()(samples)
+    ours.validation_step(batch, 0)
+    probs = ours(batch.images).logits.softmax(1)
+    probs[0, 0] += probs[0, 2] if rest_class == 0 else 0  # what the data calls nothing may be what it does not know
+    probs[0, 2] = 0
+    expected = torch.zeros(3, 3, dtype=torch.long)
+    expected.view(-1).index_add_(
+        0, (batch.target * 3 + probs.argmax(1)).flatten(), torch.ones(batch.target.numel(), dtype=torch.long)
+    )
+    assert ours.scores.compute()["confusion"] == expected.tolist()
+    chosen = probs.gather(1, batch.target[:, None]) / probs.sum(1, keepdim=True)
+    assert float(ours.val_loss.compute()) == pytest.approx(float(-chosen.log().mean()), rel=1e-5)

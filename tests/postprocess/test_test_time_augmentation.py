@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from delineate.errors import ArgumentError, UnknownNameError
-from delineate.postprocess.test_time_augmentation import Views, augmented, average_views, parse_views
+from delineate.postprocess.test_time_augmentation import Views, augmented, average_views, parse_views, strongest_views
 from delineate.postprocess.tiling import predict_tiled
 
 
@@ -61,6 +61,36 @@ def test_mean_over_views_against_a_naive_twin(images: Tensor, infer):
     assert torch.allclose(average_views(images, infer, parse_views("flip,scale")).exp(), mean, atol=1e-5)
 
 
+def test_maximum_over_views_against_a_naive_twin(images: Tensor, infer):
+    expected = []
+    for scale in (0.5, 1.0):
+        size = (round(17 * scale), round(22 * scale))
+        view = torch.nn.functional.interpolate(images.float(), size, mode="bilinear", antialias=True).round()
+        logits = infer(view.to(torch.uint8))
+        mirrored = infer(view.flip(-1).to(torch.uint8)).flip(-1)
+        expected += [torch.nn.functional.interpolate(v, (17, 22), mode="bilinear") for v in (logits, mirrored)]
+    strongest = torch.stack(expected).amax(0).log_softmax(1)
+    views = parse_views("flip,scales=0.5+1,fuse=max")
+    assert torch.allclose(strongest_views(images, infer, views), strongest, atol=1e-5)
+    assert torch.equal(augmented(infer, views)(images), strongest_views(images, infer, views))
+    mean = parse_views("flip,scales=0.5+1")
+    assert torch.equal(augmented(infer, mean)(images), average_views(images, infer, mean))
+
+
+def test_the_maximum_finds_what_one_view_is_sure_of():
+    def left_only(images: Tensor) -> Tensor:  # sure of class 1 at the left edge of what it sees
+        logits = torch.zeros(1, 2, *images.shape[2:])
+        logits[:, 1, :, 0] = 9
+        logits[:, 0, :, 1:] = 1
+        return logits
+
+    images = torch.zeros(1, 1, 1, 3, dtype=torch.uint8)
+    strongest = strongest_views(images, left_only, Views(flip=True))
+    assert strongest.argmax(1)[0, 0].tolist() == [1, 0, 1]
+    assert torch.equal(strongest_views(images, left_only, Views()), left_only(images).log_softmax(1))
+    assert torch.allclose(strongest.exp().sum(1), torch.ones(1, 1, 3))
+
+
 def test_probabilities_sum_to_one_at_the_image_size_even_for_one_pixel(infer):
     for size in [(1, 1), (1, 7), (16, 3)]:
         logits = average_views(torch.zeros(1, 3, *size, dtype=torch.uint8), infer, parse_views("flip,vflip,scale"))
@@ -93,13 +123,28 @@ def test_views_of_the_command_line():
     assert parse_views(" Flip ") == Views(flip=True)
     assert parse_views("scale,flip") == Views(flip=True, scales=(0.75, 1.0, 1.25))
     assert [len(parse_views(text)) for text in ("flip", "vflip", "flip,vflip", "flip,scale")] == [2, 2, 4, 6]
+    assert parse_views("vflip, scales = 0.5 + 2 ,fuse=MAX") == Views(vflip=True, scales=(0.5, 2.0), fuse="max")
+    assert parse_views("fuse=mean") == Views()
     assert Views(flip=True, vflip=True).mirrors == ((), (-1,), (-2,), (-2, -1))
 
 
 def test_errors_say_what_to_do(images: Tensor):
     with pytest.raises(UnknownNameError) as unknown:
-        parse_views("flip,scales")
-    assert str(unknown.value) == "test-time augmentation must be a known name; got 'scales'. Did you mean 'scale'?"
+        parse_views("flip,scal")
+    assert str(unknown.value) == "test-time augmentation must be a known name; got 'scal'. Did you mean 'scale'?"
+    for text, says in [
+        ("scales", "scales must have a value, as in 'scales=0.75+1'; got 'scales'."),
+        ("fuse", "fuse must have a value, as in 'fuse=max'; got 'fuse'."),
+        ("flip=2", "flip must have no value; got 'flip=2'."),
+        ("scales=0.5/1", "scales must be numbers joined by '+'; got '0.5/1'. Pass scales=0.5+0.75+1."),
+        ("scale,scales=1", "scales must be given once; got 'scale,scales=1'."),
+        ("scales=1+nan", "scales must be positive factors; got (1.0, nan)."),
+    ]:
+        with pytest.raises(ArgumentError) as error:
+            parse_views(text)
+        assert str(error.value) == says
+    with pytest.raises(UnknownNameError, match=r"fuse must be a known name; got 'maxi'. Did you mean 'max'\?"):
+        parse_views("fuse=maxi")
     with pytest.raises(ArgumentError, match=r"must name at least one augmentation; got ','\. Pass 'flip,scale'\."):
         parse_views(",")
     with pytest.raises(ArgumentError, match="scales must be positive factors"):

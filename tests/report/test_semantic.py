@@ -74,6 +74,14 @@ def test_the_page_tells_the_run(run):
     assert seen[-1] == (5, 5)
 
 
+def test_a_crf_is_named_with_all_its_parameters(run):
+    report_run(run, crf="iterations=2,bilateral_weight=4.5", boundary=False, out=run.path / "refined")
+    page = (run.path / "refined" / run.report.name).read_text(encoding="utf-8")
+    assert "Dense CRF" in page
+    assert "bilateral_weight=4.5, iterations=2, normalisation=symmetric" in page
+    assert "Dense CRF" not in run.report.read_text(encoding="utf-8")
+
+
 def test_another_split(run):
     evaluation = report_run(run.path, split="train", boundary=False)
     assert {image.name for image in evaluation.images} == {f"train{number}" for number in range(4)}
@@ -88,6 +96,12 @@ def test_a_run_keeps_its_own_scores(run, tmp_path):
     assert report_folder(run, split="train") == run.path / "evaluations/stripes-train"
     assert report_folder(run, tta="flip, scale") == run.path / "evaluations/stripes-val-flip-scale"
     assert report_folder(run, data=tmp_path / "other") == run.path / "evaluations/other-val"
+    assert report_folder(run, crf="default") == run.path / "evaluations/stripes-val-crf"
+    assert report_folder(run, tta="flip", crf="iterations=2, bilateral_weight=4.5") == (
+        run.path / "evaluations/stripes-val-flip-crf-iterations-2-bilateral_weight-4.5"
+    )
+    assert report_folder(run, crf="some/crf.json") == run.path / "evaluations/stripes-val-crf"
+    assert report_folder(run, crf="some/crf-walls.json") == run.path / "evaluations/stripes-val-crf-walls"
     report_run(run, data=stripes, boundary=False, out=tmp_path / "new/scores")
     assert {file.name for file in (tmp_path / "new/scores").iterdir()} == {"metrics.json", "report.html"}
 

@@ -55,6 +55,11 @@ def test_numbered_classes():
         ({"names": ("a", "b"), "ignore_index": 1}, r"ignore_index must lie outside the 2 class labels; got 1\."),
         ({"names": ("a", "b"), "background": 2}, r"background must be a class label or None; got 2\."),
         ({"names": ("a", "b"), "background": -1}, "background must be a class label"),
+        (
+            {"names": ("a", "b"), "labelled": (True,)},
+            r"labelled must be 2 truth values, one a class and one of them true",
+        ),
+        ({"names": ("a", "b"), "labelled": (False, False)}, r"one of them true; got \(False, False\)\."),
     ],
 )
 def test_what_cannot_be_is_refused(options, text):
@@ -77,6 +82,12 @@ def test_a_trip_through_json_changes_nothing(names, background, ignored):
     again = Taxonomy.from_dict(json.loads(json.dumps(taxonomy.to_dict())))
     assert again == taxonomy
     assert hash(again) == hash(taxonomy)
+
+
+def test_which_classes_are_labelled_travels_only_where_it_says_something():
+    partly = Taxonomy(("a", "b"), labelled=(True, False))
+    assert Taxonomy.from_dict(json.loads(json.dumps(partly.to_dict()))) == partly
+    assert "labelled" not in Taxonomy(("a", "b")).to_dict()
 
 
 def test_names_are_enough_to_read_one_back():
