@@ -10,10 +10,20 @@ from datetime import UTC, datetime
 
 import torch
 
-from bench import coco, confusion_matrix, precision, prediction, saliency, training_step
+from bench import coco, confusion_matrix, dense_crf, networks, precision, prediction, saliency, sliding, training_step
 from delineate.engine.run import processor_name
 
-NAMES = ("precision", "confusion_matrix", "coco", "saliency", "training_step", "prediction")
+NAMES = (
+    "precision",
+    "confusion_matrix",
+    "coco",
+    "saliency",
+    "dense_crf",
+    "sliding",
+    "training_step",
+    "prediction",
+    "networks",
+)
 CONFUSION_GOAL = 20.0
 
 
@@ -44,6 +54,10 @@ def main(names: list[str]) -> None:
             rows.append((work, "pycocotools", sides["pycocotools"].peak_mib / ours.peak_mib, coco.MEMORY_GOAL))
     if "saliency" in wanted:
         rows.append(("saliency, five measures of a 400 x 300 map", "PySODMetrics", saliency.main(), saliency.GOAL))
+    if "dense_crf" in wanted:
+        rows.append(("dense CRF, 21 labels, 5 iterations", "pydensecrf's figures", dense_crf.main(), dense_crf.GOAL))
+    if "sliding" in wanted:
+        rows.append(("a window classifier on 17 x 17 windows", "one window at a time", sliding.main(), sliding.GOAL))
     if "training_step" in wanted:
         ratio = training_step.main().ratio
         rows.append(
@@ -51,6 +65,8 @@ def main(names: list[str]) -> None:
         )
     if "prediction" in wanted:
         rows.append(("image file to mask file, 960 x 720", "smp in float32", prediction.main().ratio, prediction.GOAL))
+    if "networks" in wanted:
+        networks.main()
     if rows:
         print(f"\n{'work':52} {'against':26} {'times less':>12} {'goal':>6}")
         for work, peer, ratio, goal in rows:

@@ -98,6 +98,16 @@ def test_a_room_is_reached_by_name(name):
     assert room.__doc__
 
 
+@pytest.mark.parametrize("name", ["losses", "metrics", "postprocess"])
+def test_every_name_of_a_room_is_there_and_hides_no_module(name):
+    room = getattr(delineate, name)
+    modules = {path.stem for path in Path(room.__file__).parent.glob("*.py")}
+    assert room.__all__ == sorted(room.__all__)
+    for export in room.__all__:
+        assert getattr(room, export).__doc__
+        assert export not in modules
+
+
 def test_type_checkers_see_the_same_names():
     tree = ast.parse(Path(delineate.__file__).read_text(encoding="utf-8"))
     guarded = next(node for node in tree.body if isinstance(node, ast.If))
