@@ -36,12 +36,12 @@ def parameter_groups(model: nn.Module, recipe: OptimizerRecipe) -> list[dict[str
     ]
 
 
-def create_optimizer(model: nn.Module, recipe: OptimizerRecipe) -> Optimizer:
-    """The optimizer of the recipe over the trainable weights of ``model``."""
+def create_optimizer(model: nn.Module, recipe: OptimizerRecipe, *, fused: bool = True) -> Optimizer:
+    """The optimizer of the recipe over the trainable weights of ``model``; AdamW in one kernel where ``fused``."""
     groups = parameter_groups(model, recipe)
     if recipe.name == "sgd":
         return SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov)
-    return AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=True)
+    return AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=fused)
 
 
 def schedule_factor(recipe: ScheduleRecipe, total_steps: int) -> Callable[[int], float]:

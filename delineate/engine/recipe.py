@@ -264,7 +264,7 @@ def build_recipe(values: Mapping[str, Any], settings: Iterable[str] = ()) -> Rec
     try:
         recipe = msgspec.convert(merged, Recipe, strict=False)
     except msgspec.ValidationError as error:
-        raise RecipeError(_sentence(str(error))) from None
+        raise RecipeError(_sentence(str(error), merged)) from None
     return _checked(recipe)
 
 
@@ -334,6 +334,7 @@ def _apply(values: dict[str, Any], setting: str) -> None:
     place[last] = value
 
 
+_BOUNDS = {">=": "at least", ">": "above", "<=": "at most", "<": "below"}
 # the sections whose keys have defaults of their own
 _SECTIONS = ("data", "optimizer", "schedule", "trainer", "start")
 
@@ -363,14 +364,21 @@ def _choices(place: str) -> list[str]:
     return [str(choice) for choice in get_args(kind)]
 
 
-def _sentence(message: str) -> str:
-    """Msgspec's ``Expected `int`, got `str` - at `$.trainer.seed``` in the house's form."""
+def _sentence(message: str, values: dict[str, Any]) -> str:
+    """Msgspec's ``Expected `int`, got `str` - at `$.trainer.seed``` in the house's form, of these values."""
+    message = message.replace("`array`", "a list").replace("`object`", "a mapping")
     chosen = re.fullmatch(r"Invalid enum value '?(.*?)'? - at `\$\.(.*?)`", message)
     if chosen:
         value, place = chosen.groups()
         return f"{place} must be {', '.join(_choices(place))}; got {value}."
     match = re.fullmatch(r"(.*?)(?: - at `\$\.?(.*?)`)?", message, flags=re.DOTALL)
     what, where = (match.group(1), match.group(2)) if match else (message, None)
+    bound = re.fullmatch(r"Expected `\w+` (>=|>|<=|<) (\S+)", what)
+    if bound and where:
+        value: Any = values
+        for part in re.findall(r"\w+", where):
+            value = value[int(part)] if isinstance(value, list | tuple) else value[part]
+        return f"{where} must be {_BOUNDS[bound[1]]} {float(bound[2]):g}; got {value}."
     found = re.fullmatch(r"Expected (.*?), got (.*)", what, flags=re.DOTALL)
     if found:
         return f"{where or 'recipe'} must be {found.group(1)}; got {found.group(2)}."

@@ -166,9 +166,22 @@ class SemanticSegmentation(pl.LightningModule):
         self.scores.reset()
         self.val_loss.reset()
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | int | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """By their norm; Lightning itself refuses a fused optimizer, also in bfloat16, where nothing is scaled."""
+        if gradient_clip_val is not None:
+            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The recipe's optimizer, with its schedule stepping once an optimizer step."""
-        optimizer = create_optimizer(self.model, self.recipe.optimizer)
+        # a fused step would have to scale float16's gradients back by itself, after they were clipped
+        fused = self.recipe.trainer.precision != "float16"
+        optimizer = create_optimizer(self.model, self.recipe.optimizer, fused=fused)
         factor = schedule_factor(self.recipe.schedule, self.total_steps)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

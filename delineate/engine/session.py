@@ -110,7 +110,7 @@ def _new_model(recipe: Recipe, options: dict[str, Any]) -> nn.Module:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise RunError(
                 f"the published weights of model '{recipe.model['name']}' must be downloaded once; that failed "
-                f"({reason}). Without them: --set model.pretrained=false"
+                f"({reason}). To do without, leave out the model's pretrained or weights."
             ) from None
 
 

@@ -280,7 +280,12 @@ class _Field:
 
 
 def mean_field(
-    logits: np.ndarray, kernels: Sequence[PairwiseKernel], *, iterations: int, normalisation: str
+    logits: np.ndarray,
+    kernels: Sequence[PairwiseKernel],
+    *,
+    iterations: int,
+    normalisation: str,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Marginal probabilities of a dense CRF after some iterations of mean field, all pixels at once.
 
@@ -294,13 +299,15 @@ def mean_field(
         iterations: at least 0.
         normalisation: by ``n``, the kernel's sum over all points: "symmetric" divides by its root before and after the
             filter, "before" and "after" by ``n`` on one side, "none" not at all.
+        out: where to put the result, ``(K, N)`` float32 and contiguous; a new array when None.
 
     Returns:
         ``(K, N)`` float32 probabilities.
     """
     if iterations == 0:
         kernels = ()
-    field, result = _Field(logits, kernels, normalisation), np.empty(logits.shape, np.float32)
+    field = _Field(logits, kernels, normalisation)
+    result = np.empty(logits.shape, np.float32) if out is None else out
     rounds = iterations if kernels else 0
     for i in range(rounds):
         run_pieces(lambda band, i=i: field.visit(band, first=i == 0, result=None), range(len(field.bands)))

@@ -132,10 +132,10 @@ def load_matching(model: nn.Module, weights: str | Path | Mapping[str, Any]) -> 
 
 
 def _read(path: Path) -> Any:
-    if path.suffix.lower() not in SUFFIXES:
-        raise ArgumentError(f"weights must be a file ending in {', '.join(SUFFIXES)}; got '{path}'.")
     if not path.is_file():
         raise RunError(f"weights must be a file; got '{path}', which is not there.")
+    if path.suffix.lower() not in SUFFIXES:
+        raise ArgumentError(f"weights must be a file ending in {', '.join(SUFFIXES)}; got '{path}'.")
     try:
         if path.suffix.lower() == ".safetensors":
             return load_file(path)

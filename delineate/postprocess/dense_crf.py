@@ -141,7 +141,7 @@ class DenseCRF:
         probs = np.empty(scores.shape, np.float32)
 
         def infer(index: int) -> None:
-            probs[index] = self._infer(pixels[index], scores[index], index, len(pixels), gaussian)
+            self._infer(pixels[index], scores[index], probs[index], index, len(pixels), gaussian)
 
         run_pieces(infer, range(len(pixels)))
         return torch.from_numpy(probs).to(logits.device)
@@ -162,7 +162,9 @@ class DenseCRF:
         _check_sizes("image", image.shape[:2], "unary", unary.shape[1:])
         scores = np.negative(unary, dtype=np.float32)
         self._check_scores("unary", scores)
-        return self._infer(image, scores, 0, 1, self._gaussian(*image.shape[:2]))
+        probs = np.empty_like(scores, order="C")
+        self._infer(image, scores, probs, 0, 1, self._gaussian(*image.shape[:2]))
+        return probs
 
     def _check_scores(self, name: str, scores: np.ndarray) -> None:
         _check_all_finite(name, scores)
@@ -191,8 +193,14 @@ class DenseCRF:
         return potential
 
     def _infer(
-        self, image: np.ndarray, scores: np.ndarray, index: int, images: int, gaussian: Lattice | None
-    ) -> np.ndarray:
+        self,
+        image: np.ndarray,
+        scores: np.ndarray,
+        probs: np.ndarray,
+        index: int,
+        images: int,
+        gaussian: Lattice | None,
+    ) -> None:
         labels, height, width = scores.shape
         lattices = [] if gaussian is None else [(gaussian, self.gaussian_weight)]
         if self.iterations:
@@ -204,9 +212,8 @@ class DenseCRF:
                 features = _features_of(kernel, index, images, height, width)
                 lattices.append((build_lattice(features), kernel.weight))
         kernels = [PairwiseKernel(lattice, self._potential(float(weight), labels)) for lattice, weight in lattices]
-        flat = scores.reshape(labels, height * width)
-        probs = mean_field(flat, kernels, iterations=self.iterations, normalisation=self.normalisation)
-        return probs.reshape(labels, height, width)
+        flat, out = scores.reshape(labels, height * width), probs.reshape(labels, height * width)
+        mean_field(flat, kernels, iterations=self.iterations, normalisation=self.normalisation, out=out)
 
 
 def refine(
