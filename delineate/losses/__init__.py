@@ -7,8 +7,7 @@ are names of this package too, loaded when they are first named; a function is f
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from delineate.lazy import lazy_names
 
 _EXPORTS = {
     "LOSSES": "catalogue",
@@ -30,15 +29,4 @@ _EXPORTS = {
 }
 
 __all__ = sorted(_EXPORTS)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module 'delineate.losses' has no attribute '{name}'")
-    value = getattr(importlib.import_module(f"delineate.losses.{_EXPORTS[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _EXPORTS)

@@ -6,8 +6,7 @@ the torchmetrics classes beside them are loaded when they are first named.
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from delineate.lazy import lazy_names
 
 _EXPORTS = {
     "BoundaryScores": "detection_metric",
@@ -53,15 +52,4 @@ _EXPORTS = {
 }
 
 __all__ = sorted(_EXPORTS)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module 'delineate.metrics' has no attribute '{name}'")
-    value = getattr(importlib.import_module(f"delineate.metrics.{_EXPORTS[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _EXPORTS)

@@ -1,7 +1,7 @@
 """The adversary of adversarial segmentation: tells true label maps from predicted ones, window by window.
 
-Source: Luc, Couprie, Chintala, Verbeek, "Semantic Segmentation using Adversarial Networks", NIPS Workshop on Adversarial
-Training 2016 (arXiv:1611.08408): fields of view of 34 x 34 and of 18 x 18 positions of the label map.
+Source: Luc, Couprie, Chintala, Verbeek, "Semantic Segmentation using Adversarial Networks", NIPS Workshop on
+Adversarial Training 2016 (arXiv:1611.08408): fields of view of 34 x 34 and of 18 x 18 positions of the label map.
 Differs: the widths of the layers are ours; leaky ReLU (0.2) as in later discriminators.
 """
 
@@ -60,7 +60,7 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, maps: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 h w"]:
-        """One score a window, ``B 1 H/4 W/4``, rounded down and at least one: positive where it takes the map for true."""
+        """One score a window, at a quarter of the size (at least one): positive where it takes the map for true."""
         height, width = maps.shape[-2:]
         padding = (0, max(0, LEAST_SIDE - width), 0, max(0, LEAST_SIDE - height))
         scores: Tensor = self.layers(F.pad(maps, padding))
