@@ -125,15 +125,36 @@ def _load_start(model: nn.Module, recipe: Recipe) -> MatchReport | None:
         raise RecipeError(f"start.weights: {error}") from None
 
 
-def check_session(recipe: Recipe) -> None:
-    """Raise what :class:`Session` would, as far as it shows before images are read; cheap but for starting weights."""
+def _check_resumed(model: nn.Module, run: Run) -> None:
+    """Raise unless the run's last checkpoint is of this model; nothing of the run has been touched by then."""
+    found = read_checkpoint(run.last_checkpoint, map_location="meta")["state_dict"]
+    for name, value in model.state_dict().items():
+        other = found.get(f"model.{name}")
+        if other is None or other.shape != value.shape:
+            theirs = "none" if other is None else f"one of {tuple(other.shape)}"
+            raise RecipeError(
+                f"a run that goes on must keep its model; got '{name}' of {tuple(value.shape)}, where '{run.path}' has "
+                f"{theirs}. Train another model in a run of its own, with --set start.weights={run.path}"
+            )
+
+
+def check_session(recipe: Recipe, resumed: Run | None = None) -> None:
+    """Raise what :class:`Session` would, as far as it shows before images are read; cheap but for starting weights.
+
+    Args:
+        recipe: of one stage.
+        resumed: the run that goes on, if it does.
+    """
     samples = _open_split(recipe.data, recipe.data.train_split)
     _open_validation(recipe.data)
     train_mixings(msgspec.convert(recipe.augmentation, Augmentation), samples.taxonomy)
     with torch.device("cpu" if recipe.start.weights else "meta"):
         model = _new_model(recipe, without_downloads(_options(recipe, samples.taxonomy)))
     _check_parts(model, recipe)
-    _load_start(model, recipe)
+    if resumed is not None:
+        _check_resumed(model, resumed)
+    else:
+        _load_start(model, recipe)
     losses = []
     for loss in recipe.loss:
         if isinstance(scheme := loss.get("class_weights"), str):
@@ -270,6 +291,8 @@ class Session:
             module.to(memory_format=torch.channels_last)
         if self.devices > 1:
             synchronise_batch_norm(module)
+        if self.resume:
+            _check_resumed(self.model, run)
         if self.rank == 0:
             (self.written or recipe).write(run.recipe)
             self._note_start(run, resume=self.resume)

@@ -105,8 +105,9 @@ def check_stages(recipe: Recipe, run: Run | None = None) -> Recipe:
     folders = [None] * len(recipes) if run is None else _folders(run, len(recipes))
     for number, (own, folder) in enumerate(zip(recipes, folders, strict=True), start=1):
         if folder is None or folder is run or not _finished(folder):
+            began = folder is not None and folder.last_checkpoint.is_file()
             with _place(number):
-                check_session(own)
+                check_session(own, folder if began else None)
     return recipes[-1]
 
 

@@ -54,7 +54,13 @@ def train(
         require(recipe is None, "recipe", "be left out with resume", recipe, advice)
         require(out is None, "out", "be left out with resume", out, advice)
         run = open_run(resume)
-        checked = _on_data(build_recipe(read_recipe(run.recipe), settings), data)
+        before = build_recipe(read_recipe(run.recipe))
+        checked = _on_data(build_recipe(before.to_dict(), settings), data)
+        if len(checked.stages) != len(before.stages):
+            raise RecipeError(
+                f"stages must stay {len(before.stages)} in a run that goes on; got {len(checked.stages)}. Train further "
+                f"stages in a run of their own, with --set start.weights={run.path}"
+            )
         staged = bool(checked.stages) and (run.path / "stages").is_dir()
         if not run.last_checkpoint.is_file() and not staged:
             raise RunError(

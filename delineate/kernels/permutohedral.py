@@ -223,7 +223,7 @@ def filter_values(lattice: Lattice, values: np.ndarray, *, reverse: bool = False
 
     The lattice is an approximation. Its kernel is piecewise linear and depends a little on where a point lies in its
     simplex; it adds up to less than the Gaussian (12 % less on a grid of two dimensions), which a normalisation by
-    :func:`reach` undoes. Where points are sparse the blur meets holes, and distant points receive less than they should.
+    :func:`reach` undoes. Where points are sparse the blur meets holes, and distant points receive less than is due.
 
     Args:
         lattice: of N points, from :func:`build_lattice`.

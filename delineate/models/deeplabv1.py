@@ -4,8 +4,9 @@ Source: Chen, Papandreou, Kokkinos, Murphy, Yuille, "Semantic Image Segmentation
 Connected CRFs", ICLR 2015; paddings, poolings and branches from its released definitions.
 Differs: the paper trains against labels of every eighth pixel; here the scores are interpolated to the image's size in
 training too, as they are in its prediction. An image is continued to 8 k + 1 pixels by its border (the release: by
-zeros). The branches of the multi-scale network are each scored and the scores added, as the release does, where the
-paper joins the features and scores them once, which is the same. The CRF is not part of the network.
+zeros). The branches of the multi-scale network are each scored at stride 8 and the scores added, as the release does,
+where the paper joins the features and scores them once, which is the same. Weights that are not pretrained start after
+He et al., ICCV 2015, scores after Glorot and Bengio. The CRF is not part of the network.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class DeepLab(nn.Module):
     Args:
         encoder: images to features, finest first.
         head: the last feature to one score a class.
-        side_heads: scores of the image and of each feature but the last, which are added; or none.
+        side_heads: the image and each feature but the last to scores of the size of the head's, which are added; or
+            none.
         num_classes: scores a pixel.
     """
 
@@ -73,10 +75,10 @@ class DeepLab(nn.Module):
         padded = F.pad(images, (0, right + margin, 0, below + margin), mode="replicate")
         features = self.encoder(padded)
         grid = (height + below, width + right)
-        logits = _spread(self.head(features[-1]), grid)
+        scores = self.head(features[-1])
         for side_head, feature in zip(self.side_heads, [padded, *features], strict=False):
-            logits = logits + _spread(side_head(feature), grid)
-        return SemanticOutputs(crop_to_size(logits, images.shape[-2:]))
+            scores = scores + side_head(feature)
+        return SemanticOutputs(crop_to_size(_spread(scores, grid), images.shape[-2:]))
 
 
 def _spread(scores: Float[Tensor, "B K h w"], size: tuple[Length, Length]) -> Float[Tensor, "B K H W"]:
@@ -177,10 +179,13 @@ def vgg16_weights(*, pretrained: bool, width: float | int, fc_channels: int) -> 
     return weights
 
 
-def _side_head(in_channels: int, channels: int, num_classes: int) -> nn.Sequential:
-    """Two layers and a score that begins at zero, so that it joins a network that already works without harm."""
+def _side_head(in_channels: int, channels: int, num_classes: int, *, stride: int) -> nn.Sequential:
+    """Two layers and a score that begins at zero, so that it joins a network that already works without harm.
+
+    The first layer takes as long a stride as brings its feature to stride 8.
+    """
     layers = nn.Sequential(
-        *(nn.Conv2d(in_channels, channels, 3, padding=1), nn.ReLU(inplace=True), nn.Dropout()),
+        *(nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1), nn.ReLU(inplace=True), nn.Dropout()),
         *(nn.Conv2d(channels, channels, 1), nn.ReLU(inplace=True), nn.Dropout()),
     )
     initialise_relu_network(layers)
@@ -214,7 +219,8 @@ def deeplabv1(
             All but "4x4" see 224 x 224 pixels; "4x4" sees 128 x 128.
         pooling: "3x3" as in the released networks, where "largefov" also averages pool5 over 3x3; "2x2" gives the
             values that VGG16 itself computes, at every eighth pixel.
-        multi_scale: whether two-layer branches from the image and from pool1 to pool4 add their scores ("MSc").
+        multi_scale: whether two-layer branches from the image and from pool1 to pool4 add their scores ("MSc"), each at
+            every eighth pixel, as the head's.
         multi_scale_channels: of both layers of those branches.
         fc_channels: of fc6 and fc7; the head's own (4096, or 1024 for "largefov") when None.
         width: the encoder's layers have this share of their published channels.
@@ -247,10 +253,13 @@ def deeplabv1(
     )
     if head == "largefov" and pooling == "3x3":
         scores = nn.Sequential(nn.AvgPool2d(3, stride=1, padding=1), scores)
-    branches = (in_channels, *encoder.channels[:-1]) if multi_scale else ()
+    branches = zip((in_channels, *encoder.channels[:-1]), (1, *encoder.strides[:-1]), strict=True)
     return DeepLab(
         encoder,
         scores,
         num_classes=num_classes,
-        side_heads=[_side_head(before, multi_scale_channels, num_classes) for before in branches],
+        side_heads=[
+            _side_head(before, multi_scale_channels, num_classes, stride=encoder.strides[-1] // stride)
+            for before, stride in (branches if multi_scale else ())
+        ],
     )

@@ -4,7 +4,9 @@ Source: Chen, Papandreou, Kokkinos, Murphy, Yuille, "DeepLab: Semantic Image Seg
 Atrous Convolution, and Fully Connected CRFs", PAMI 2018 (arXiv:1606.00915); paddings and poolings from its released
 definitions.
 Differs: as in :mod:`~delineate.models.deeplabv1`, scores are interpolated to the image's size in training too. The
-ResNets are timm's, which stride in a block's 3x3 convolution, where Caffe's stride in its first.
+ResNets are timm's, which stride in a block's 3x3 convolution, where Caffe's stride in its first; a dilated stage is
+dilated from its first block on, as in the release. Scores start after Glorot and Bengio, the release's with a deviation
+of 0.01.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from delineate.models.context_segmenter import ContextSegmenter
 from delineate.models.deeplabv1 import scoring_head, vgg16_weights
 from delineate.models.encoders.creation import create_encoder
 from delineate.models.encoders.encoder import Encoder
+from delineate.models.encoders.residual_units import dilate_whole_stages
 from delineate.models.encoders.vgg_with_holes import vgg16_with_holes
 
 STRIDE = 8
@@ -104,6 +107,7 @@ def deeplabv2(
     else:
         require(width == 1, "width", "be 1 unless encoder='vgg16'", width, "Choose a smaller encoder, as 'resnet18'.")
         trunk = create_encoder(encoder, in_channels=in_channels, output_stride=STRIDE, pretrained=pretrained)
+        dilate_whole_stages(trunk)
         heads = [_direct_head(trunk.channels[-1], num_classes, rate) for rate in rates]
     model = ContextSegmenter(trunk, nn.Identity(), SummedHeads(heads), num_classes=num_classes, align_corners=True)
     return model if list(scales) == [1] else MultiScaleInputs(model, scales)

@@ -3,7 +3,9 @@
 Source: Chen, Zhu, Papandreou, Schroff, Adam, "Encoder-Decoder with Atrous Separable Convolution for Semantic Image
 Segmentation", ECCV 2018.
 Differs: encoders come from timm or torchvision, without multi-grid; ``encoder="xception65"`` is the paper's, with the
-released code's layers and rates. ``variant="smp"`` is segmentation_models.pytorch's network: a separable convolution
+released code's layers and rates. Interpolation counts pixels as areas, where the released code aligns corners. Batch
+norm's averages keep 0.9 at a step, the released code's 0.9997. ``variant="smp"`` is segmentation_models.pytorch's
+network: a separable convolution
 after the pyramid, one in place of two after the skip, no batch norm inside separable convolutions, and interpolation
 with aligned corners; outputs agree with it under equal weights.
 """

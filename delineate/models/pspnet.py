@@ -2,9 +2,11 @@
 
 Source: Zhao, Shi, Qi, Wang, Jia, "Pyramid Scene Parsing Network", CVPR 2017, and its released code, hszhao/PSPNet
 (Caffe) and hszhao/semseg: the stem of three 3x3 convolutions, the dilation of whole stages, aligned corners.
-Differs: pooling covers any size of feature, the release's fixed kernels one. What is not pretrained starts from He et
-al.'s weights (ICCV 2015). segmentation_models.pytorch's PSPNet is another, cheaper network: it ends at stride 8 of
-an encoder without dilation.
+Differs: pooling covers any size of feature, the release's fixed kernels one. Stages stride in a 3x3 convolution, as the
+release's ResNet-101 does and its ResNet-50 for ADE20K, which strides in the 1x1 convolution ahead, does not; both dilate
+a stage from its first unit on, and so does this. Dropout is of single values, as in Caffe; semseg drops whole channels.
+What is not pretrained starts from He et al.'s weights (ICCV 2015). segmentation_models.pytorch's PSPNet is another,
+cheaper network: it ends at stride 8 of an encoder without dilation.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from delineate.models.blocks.initialisation import initialise_relu_network
 from delineate.models.blocks.pyramid_pooling import PyramidPooling
 from delineate.models.context_segmenter import ContextSegmenter
 from delineate.models.encoders.creation import create_encoder
-from delineate.models.encoders.residual_units import dilation_of, residual_units, set_dilations
+from delineate.models.encoders.residual_units import dilate_whole_stages
 
 
 def pspnet(
@@ -61,10 +63,7 @@ def pspnet(
     """
     require(len(bins) > 0 and all(count >= 1 for count in bins), "bins", "be numbers from 1, at least one", tuple(bins))
     backbone = create_encoder(encoder, in_channels=in_channels, output_stride=output_stride, pretrained=pretrained)
-    for stage in (-2, -1):
-        units = residual_units(backbone, stage)
-        # the release dilates whole stages, where others leave the first unit the rate of the stage before
-        set_dilations(units, [dilation_of(units[-1])] * len(units) if units else [])
+    dilate_whole_stages(backbone)
     width = backbone.channels[-1]
     pyramid = PyramidPooling(width, max(1, width // len(bins)), bins, align_corners=True)
     initialise_relu_network(pyramid)

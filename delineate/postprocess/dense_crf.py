@@ -311,8 +311,10 @@ def _check_finite(name: str, value: float | int) -> None:
 
 
 def _check_all_finite(name: str, values: np.ndarray) -> None:
-    # a sum is finite only of finite numbers, and is read faster; overflow alone is looked at again
-    if not np.isfinite(values.sum(dtype=np.float64)):
+    # a sum is finite only of finite numbers, and is had faster; one that overflows is looked at again
+    with np.errstate(over="ignore", invalid="ignore"):
+        whole = values.sum()
+    if not np.isfinite(whole):
         wrong = int((~np.isfinite(values)).sum())
         require(wrong == 0, name, "be finite", f"{wrong} NaN or infinite values", "Check the model's output.")
 

@@ -97,7 +97,7 @@ def test_sampling_and_mixing_are_off_unless_asked_for():
         ({"augmentation": {"flip_horisontal": 1}}, [], "flip_horizontal"),
         ({"loss": []}, [], "loss must name at least one loss"),
         ({"loss": [{"weight": 1}]}, [], r"loss\[0\].name must be"),
-        ({"trainer": 3}, [], "trainer. must be a section of keys; got 3"),
+        ({"trainer": 3}, [], "trainer must be a section of keys; got 3"),
     ],
 )
 def test_mistakes_name_the_key(values, settings, message):

@@ -91,22 +91,24 @@ def test_holes_compute_what_vgg16_computes_at_its_own_positions() -> None:
 
 @torch.no_grad()
 def test_joined_features_scored_once_are_branches_scored_and_added() -> None:
-    """The paper joins the branches' features with the last layer's; here at stride 8, where all of them meet."""
+    """The paper joins the branches' features with the last layer's at stride 8; then scores are interpolated."""
     model = deeplabv1(2, **THIN, multi_scale=True, multi_scale_channels=8).eval()
     for branch in model.side_heads:
         nn.init.normal_(branch[-1].weight)
     images = torch.randn(1, 3, 33, 41)
     features = model.encoder(images)
-    strides = (8, 4, 2, 1, 1)
-    sides = zip(model.side_heads, [images, *features], strides, strict=False)
-    joined = [branch[:-1](feature)[..., ::stride, ::stride] for branch, feature, stride in sides]
+    # the release's strides: 8 on the image, 4, 2, 1 and 1 on pool1 to pool4
+    assert [branch[0].stride for branch in model.side_heads] == [(n, n) for n in (8, 4, 2, 1, 1)]
+    joined = [branch[:-1](feature) for branch, feature in zip(model.side_heads, [images, *features], strict=False)]
     average, head = model.head
     joined.append(head[:-1](average(features[-1])))
     classifiers = [*(branch[-1] for branch in model.side_heads), head[-1]]
     weight = torch.cat([classifier.weight for classifier in classifiers], dim=1)
     assert weight.shape[1] == 5 * 8 + 32
-    expected = F.conv2d(torch.cat(joined, dim=1), weight, head[-1].bias)
-    torch.testing.assert_close(model(images).logits[..., ::8, ::8], expected, atol=1e-4, rtol=1e-4)
+    scores = F.conv2d(torch.cat(joined, dim=1), weight, head[-1].bias)
+    assert scores.shape == (1, 2, 5, 6)
+    expected = F.interpolate(scores, size=(33, 41), mode="bilinear", align_corners=True)
+    torch.testing.assert_close(model(images).logits, expected, atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()

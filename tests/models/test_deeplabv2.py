@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from delineate.errors import ArgumentError, UnknownNameError
 from delineate.models.context_segmenter import ContextSegmenter
 from delineate.models.deeplabv2 import SummedHeads, deeplabv2
+from delineate.models.encoders.residual_units import dilation_of, residual_units
 from tests.models.segmenter import SegmenterTests
 
 THIN = {"encoder": "vgg16", "width": 1 / 16, "fc_channels": 32}
@@ -93,6 +94,9 @@ def test_holes_and_stride() -> None:
         assert model.encoder.strides[-1] == 8
         assert [head.dilation[0] for head in model.classifier.heads] == [6, 12, 18, 24]
         assert model.classifier(model.encoder(torch.zeros(1, 3, 321, 321))[-1]).shape == (1, 21, 41, 41)
+    # the release: hole 2 from res4a_branch2b on, 4 from res5a_branch2b on
+    for stage, units, rate in ((-2, 23, 2), (-1, 3, 4)):
+        assert [dilation_of(unit) for unit in residual_units(model.encoder, stage)] == [rate] * units
 
 
 def test_errors_say_what_exists() -> None:

@@ -12,8 +12,9 @@ from delineate.models.blocks.initialisation import initialise_classifier, initia
 class FCNHead(nn.Module):
     """A 3x3 convolution with batch norm and ReLU, dropout, and a 1x1 convolution to one logit a class.
 
-    Source: Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017, whose released code ends in it, and trains one on
-    the stage before the last as well; torchvision's ``FCNHead`` is the same.
+    Source: Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017, whose released Caffe networks end in it, and train
+    one on the stage before the last as well; torchvision's ``FCNHead`` is the same. hszhao/semseg, the authors' later
+    code, drops whole channels.
     Differs: starts from He et al.'s weights (ICCV 2015), the last layer from Glorot and Bengio's.
 
     Args:

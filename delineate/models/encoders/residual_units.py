@@ -52,5 +52,25 @@ def set_dilations(units: Sequence[nn.Module], rates: Sequence[int]) -> None:
             layer.padding = (rate * (layer.kernel_size[0] // 2), rate * (layer.kernel_size[1] // 2))
 
 
+def dilate_whole_stages(encoder: Encoder) -> None:
+    """Give the first unit of each of a ResNet's last two stages the rate of the units behind it.
+
+    Where a stride gave way to dilation, a unit that strides in its 3x3 convolution keeps the rate of the stage before,
+    so that each weight still sees its pixels. The networks of Caffe's time stride in the 1x1 convolution ahead of it,
+    and so dilate the stage from its first unit on. Encoders that are no ResNets stay as they are.
+
+    Example:
+        >>> from delineate.models.encoders.creation import create_encoder
+        >>> encoder = create_encoder("resnet18", output_stride=8)
+        >>> dilate_whole_stages(encoder)
+        >>> encoder.model.layer3[0].conv1.dilation, encoder.model.layer4[0].conv1.dilation
+        ((2, 2), (4, 4))
+    """
+    for stage in (-2, -1):
+        units = residual_units(encoder, stage)
+        if units:
+            set_dilations(units, [dilation_of(units[-1])] * len(units))
+
+
 def _spatial_convolutions(unit: nn.Module) -> list[nn.Conv2d]:
     return [layer for layer in unit.modules() if isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1)]

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from delineate.models.encoders.creation import create_encoder
-from delineate.models.encoders.residual_units import dilation_of, residual_units, set_dilations
+from delineate.models.encoders.residual_units import dilate_whole_stages, dilation_of, residual_units, set_dilations
 
 
 @pytest.mark.parametrize(("name", "counts"), [("resnet18", (2, 2)), ("resnet50", (6, 3)), ("resnet101", (23, 3))])
@@ -22,6 +22,17 @@ def test_finds_the_units_of_both_libraries(library: str, name: str, counts: tupl
 def test_others_have_none(name: str) -> None:
     with torch.device("meta"):
         assert residual_units(create_encoder(name)) == []
+
+
+@pytest.mark.parametrize("name", ["timm/resnet50", "torchvision/resnet50"])
+@pytest.mark.parametrize(("stride", "before", "after"), [(8, (1, 2), (2, 4)), (16, (1, 1), (1, 2)), (32, (1, 1), (1, 1))])
+def test_whole_stages(name: str, stride: int, before: tuple[int, int], after: tuple[int, int]) -> None:
+    with torch.device("meta"):
+        encoder = create_encoder(name, output_stride=stride)
+    stages = [residual_units(encoder, stage) for stage in (-2, -1)]
+    assert tuple(dilation_of(units[0]) for units in stages) == before
+    dilate_whole_stages(encoder)
+    assert [{dilation_of(unit) for unit in units} for units in stages] == [{rate} for rate in after]
 
 
 @torch.no_grad()
