@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from delineate.cli.refinement import CRF, HOLES, ISLANDS, SUPERPIXELS, TTA
+
 
 def predict_command(
     run: Annotated[Path, typer.Argument(help="A run folder, or its model.safetensors.")],
@@ -14,17 +16,12 @@ def predict_command(
     out: Annotated[Path, typer.Option(help="Where overlays/, masks/ and predictions.json go.")] = Path("predictions"),
     tile: Annotated[int | None, typer.Option(help="Work in squares of this many pixels, for large images.")] = None,
     overlap: Annotated[int, typer.Option(help="Pixels that neighbouring tiles share.")] = 64,
-    tta: Annotated[
-        str, typer.Option(help="Average over augmented copies: flip, vflip, scale, several with commas.")
-    ] = "",
-    crf: Annotated[
-        str,
-        typer.Option(
-            help="Refine with the dense CRF: default, its parameters (bilateral_weight=5,iterations=10), or the file "
-            "that tune-crf wrote."
-        ),
-    ] = "",
     overlays: Annotated[bool, typer.Option(help="Write pictures with the classes painted over.")] = True,
+    tta: TTA = "",
+    crf: CRF = "",
+    superpixels: SUPERPIXELS = "",
+    islands: ISLANDS = 0,
+    holes: HOLES = 0,
 ) -> None:
     """Predict a label for every pixel: overlays to look at, id PNGs, and COCO JSON that other tools open."""
     from delineate.cli.tables import counted
@@ -33,7 +30,18 @@ def predict_command(
 
     with progress_bar("predicting") as progress:
         written = predict_files(
-            run, images, out=out, tile=tile, overlap=overlap, tta=tta, crf=crf, overlays=overlays, progress=progress
+            run,
+            images,
+            out=out,
+            tile=tile,
+            overlap=overlap,
+            overlays=overlays,
+            progress=progress,
+            tta=tta,
+            crf=crf,
+            superpixels=superpixels,
+            islands=islands,
+            holes=holes,
         )
     for failure in written.failures:
         typer.echo(f"skipped: {failure}", err=True)

@@ -1,4 +1,4 @@
-"""``delineate tune-crf``."""
+"""``delineate tune-crf``, and the options by which ``predict`` and ``evaluate`` refine predictions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,47 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+PANEL = "Refinement, in this order"
+
+TTA = Annotated[
+    str,
+    typer.Option(
+        help="Fuse the answers over views of the image, separated by commas: flip, vflip, scale, or "
+        "scales=0.5+0.75+1 to choose them; fuse=max for the strongest answer instead of the mean.",
+        rich_help_panel=PANEL,
+    ),
+]
+CRF = Annotated[
+    str,
+    typer.Option(
+        help="A dense CRF: default, its parameters (bilateral_weight=5,iterations=10), or the file of tune-crf.",
+        rich_help_panel=PANEL,
+    ),
+]
+SUPERPIXELS = Annotated[
+    str,
+    typer.Option(
+        help="One answer for each superpixel: slic or graph, perhaps with options (slic,segments=800).",
+        rich_help_panel=PANEL,
+    ),
+]
+ISLANDS = Annotated[
+    int,
+    typer.Option(
+        metavar="AREA",
+        help="Regions of fewer pixels take the label around them; 0 keeps all.",
+        rich_help_panel=PANEL,
+    ),
+]
+HOLES = Annotated[
+    int,
+    typer.Option(
+        metavar="AREA",
+        help="Holes of at most so many pixels take the label around them; 0 keeps all.",
+        rich_help_panel=PANEL,
+    ),
+]
 
 SHOWN = 10  # rows of the table; the file has them all
 
@@ -22,7 +63,9 @@ def tune_crf_command(
     gaussian_weight: Annotated[str, typer.Option(help="Weights of the kernel of distance alone.")] = "3",
     gaussian_sigma: Annotated[str, typer.Option(help="Its standard deviations in pixels.")] = "3",
     iterations: Annotated[int, typer.Option(help="Mean-field iterations of every trial.")] = 10,
-    tta: Annotated[str, typer.Option(help="Test-time augmentations before the CRF: flip, scale ...")] = "",
+    tta: Annotated[
+        str, typer.Option(help="Views whose answers are fused before the CRF, such as flip or scales=0.75+1,fuse=max.")
+    ] = "",
     out: Annotated[Path | None, typer.Option(help="The file; crf.json in the run's folder when left out.")] = None,
 ) -> None:
     """Search the dense CRF's parameters that suit a run: a grid on validation images, coarse to fine.

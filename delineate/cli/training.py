@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from delineate.cli.refinement import CRF, HOLES, ISLANDS, SUPERPIXELS, TTA
 
 if TYPE_CHECKING:
     from delineate.engine.run import Run
@@ -48,7 +50,7 @@ def train_command(
         return
     typer.echo(f"run: {run.path}")
     if report and _has_validation(run):
-        _evaluate(run, data=None, split=None, tta="", crf="", boundary=True, out=None)
+        _evaluate(run, data=None, split=None, boundary=True, cells="", out=None)
     typer.echo(f"use it: delineate predict {run.path} IMAGES --out predictions")
 
 
@@ -56,29 +58,43 @@ def evaluate_command(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     data: Annotated[str | None, typer.Option(help="The data set; the run's own when left out.")] = None,
     split: Annotated[str | None, typer.Option(help="Which split; the run's validation split when left out.")] = None,
-    tta: Annotated[
-        str, typer.Option(help="Average over augmented copies: flip, vflip, scale, several with commas.")
-    ] = "",
-    crf: Annotated[
+    boundary: Annotated[bool, typer.Option(help="Also score boundaries (boundary F1).")] = True,
+    cells: Annotated[
         str,
         typer.Option(
-            help="Refine with the dense CRF: default, its parameters (bilateral_weight=5,iterations=10), or the file "
-            "that tune-crf wrote."
+            metavar="CLASS",
+            help="Also score how well images are cut into regions of this class, such as cells between membranes.",
         ),
     ] = "",
-    boundary: Annotated[bool, typer.Option(help="Also score boundaries (boundary F1).")] = True,
     out: Annotated[
         Path | None,
         typer.Option(
             help="Folder of metrics.json and report.html; the run's own for its validation split, "
-            "evaluations/<data>-<split> inside it for any other data, split, --tta or --crf."
+            "evaluations/<data>-<split>... inside it for any other data, split or refinement."
         ),
     ] = None,
+    tta: TTA = "",
+    crf: CRF = "",
+    superpixels: SUPERPIXELS = "",
+    islands: ISLANDS = 0,
+    holes: HOLES = 0,
 ) -> None:
     """Score a run on a data set: a table, metrics.json and a self-contained report.html."""
     from delineate.engine.run import open_run
 
-    _evaluate(open_run(run), data=data, split=split, tta=tta, crf=crf, boundary=boundary, out=out)
+    _evaluate(
+        open_run(run),
+        data=data,
+        split=split,
+        boundary=boundary,
+        cells=cells,
+        out=out,
+        tta=tta,
+        crf=crf,
+        superpixels=superpixels,
+        islands=islands,
+        holes=holes,
+    )
 
 
 def _has_validation(run: Run) -> bool:
@@ -86,17 +102,24 @@ def _has_validation(run: Run) -> bool:
 
 
 def _evaluate(
-    run: Run, *, data: str | None, split: str | None, tta: str, crf: str, boundary: bool, out: Path | None
+    run: Run,
+    *,
+    data: str | None,
+    split: str | None,
+    boundary: bool,
+    cells: str,
+    out: Path | None,
+    **refinement: Any,
 ) -> None:
     """Measure, print the table, write metrics.json and the report."""
     from delineate.cli.tables import counted, print_table
     from delineate.progress import progress_bar
-    from delineate.report.semantic import report_folder, report_run
+    from delineate.report.semantic import cells_in_words, report_folder, report_run
 
-    folder = out or report_folder(run, data=data, split=split, tta=tta, crf=crf)
+    folder = out or report_folder(run, data=data, split=split, **refinement)
     with progress_bar("evaluating") as progress:
         evaluation = report_run(
-            run, data=data, split=split, tta=tta, crf=crf, boundary=boundary, out=folder, progress=progress
+            run, data=data, split=split, boundary=boundary, cells=cells, out=folder, progress=progress, **refinement
         )
     scores = evaluation.scores
     columns = ["class", "IoU", "Dice", "precision", "recall", *(["boundary F1"] if boundary else []), "pixels"]
@@ -107,5 +130,7 @@ def _evaluate(
     )
     names = ["miou", "pixel_accuracy", "mean_accuracy", "fwiou", "mean_dice", *(["boundary_f1"] if boundary else [])]
     typer.echo("  ".join(f"{name} {scores[name]:.4f}" for name in names))
+    if cells:
+        typer.echo(f"cells of '{cells}': {cells_in_words(scores['cells'])}")
     typer.echo(f"metrics: {folder / run.metrics.name}")
     typer.echo(f"report: {folder / run.report.name}")

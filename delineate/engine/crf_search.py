@@ -21,7 +21,7 @@ from delineate.checks import require
 from delineate.data.batches import SemanticCollate
 from delineate.data.mixture import open_mixture
 from delineate.data.samples import Samples
-from delineate.engine.evaluation import check_classes
+from delineate.engine.evaluation import check_classes, labelled_logits
 from delineate.engine.loading import validation_batches
 from delineate.engine.predictor import Predictor, load
 from delineate.engine.recipe import build_recipe, read_recipe
@@ -30,7 +30,7 @@ from delineate.files import write_json
 from delineate.metrics.semantic import semantic_scores
 from delineate.ops.confusion import confusion_matrix
 from delineate.postprocess.dense_crf import DenseCRF
-from delineate.postprocess.refinement import crf_parameters
+from delineate.postprocess.refinement import crf_parameters, log_probs
 
 WRITTEN = "crf.json"
 Number = int | float
@@ -181,7 +181,8 @@ def search_crf(
     """Try every combination of a grid on some images of a data set, then finer steps around the best.
 
     The model runs once an image and round, and no logits are kept: all combinations see an image before the next one is
-    read. Search on other images than those that judge the result.
+    read. Search on other images than those that judge the result. Images of a mixture are judged as by
+    :func:`~delineate.engine.evaluation.measure`.
 
     Args:
         predictor: a loaded one, or the run or weights to load.
@@ -247,14 +248,15 @@ def _confusions(
     """The confusion matrix of each CRF over the chosen images."""
     classes, ignore = predictor.taxonomy.num_classes, data.taxonomy.ignore_index
     counts = {crf: torch.zeros(classes, classes, dtype=torch.int64) for crf in crfs}
-    infer = predictor.inference(tta)
+    infer = predictor.refined(tta=tta, crf="", superpixels="").inference()
     subset = cast(Samples, Subset(cast(Any, data), chosen))
     for batch in validation_batches(subset, batch_size=batch_size, collate=SemanticCollate(ignore)):
         for part in batch.unpadded():
             logits = infer(part.images).cpu()
             for crf, matrix in counts.items():
-                scores = logits if crf is None else crf(part.images, logits)
-                matrix += confusion_matrix(scores.argmax(1), part.target, num_classes=classes, ignore_index=ignore)
+                scores = logits if crf is None else log_probs(crf(part.images, logits))
+                labels = labelled_logits(scores, part.valid_classes, predictor.taxonomy).argmax(1)
+                matrix += confusion_matrix(labels, part.target, num_classes=classes, ignore_index=ignore)
                 for _ in part.indices if crf is not None else ():
                     move()
     return counts

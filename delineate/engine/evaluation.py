@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from delineate.data.batches import SemanticCollate
 from delineate.data.mixture import MixedSamples
 from delineate.data.opening import open_dataset
 from delineate.data.samples import Samples
+from delineate.engine.cell_scoring import CellScoring
 from delineate.engine.loading import validation_batches
 from delineate.engine.predictor import Predictor, load
 from delineate.engine.run import Run
@@ -24,7 +25,7 @@ from delineate.losses.partial_labels import marginal_logits
 from delineate.metrics.semantic import semantic_scores
 from delineate.metrics.semantic_metric import SemanticScores
 from delineate.ops.confusion import confusion_matrix
-from delineate.postprocess.refinement import Refine
+from delineate.postprocess.refinement import RefinementOptions
 from delineate.structures.taxonomy import Taxonomy
 
 
@@ -50,7 +51,8 @@ class Evaluation:
     """The scores of a predictor on a split.
 
     Args:
-        scores: nested floats, see :func:`delineate.metrics.semantic.semantic_scores`.
+        scores: nested floats, see :func:`delineate.metrics.semantic.semantic_scores`; "cells" where they were asked
+            for, see :meth:`delineate.engine.cell_scoring.CellScoring.compute`.
         images: how each image did, in the data set's order.
         split: what was evaluated.
         data: its path.
@@ -92,11 +94,11 @@ def measure(
     *,
     split: str = "val",
     boundary: bool = True,
-    tta: str = "",
-    crf: str | Refine = "",
+    cells: str = "",
     batch_size: int = 4,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    **refinement: Unpack[RefinementOptions],
 ) -> Evaluation:
     """Scores of a predictor on a data set; absent classes are NaN, ignored pixels do not count.
 
@@ -108,19 +110,22 @@ def measure(
         data: an opened data set, or the folder of one.
         split: of a folder.
         boundary: also score boundaries (boundary F1), which takes a little longer.
-        tta: test-time augmentations, "flip", "scale" or both.
-        crf: the dense CRF that refines the predictions, see :meth:`Predictor.inference`.
+        cells: also score how well images are cut into regions of this class, from the probabilities; takes longer.
         batch_size: images at a time.
         workers: reading processes.
         progress: called with (images done, images in all).
+        refinement: ``tta``, ``crf``, ``superpixels``, ``islands``, ``holes``, see :meth:`Predictor.predict`.
 
     Raises:
         DataError: when the data set cannot be read or has other classes than the predictor.
+        ArgumentError: when a refinement has another form.
+        UnknownNameError: when ``cells`` is no class, or a refinement names what is not known; says the nearest.
     """
     if isinstance(predictor, Run):
         predictor = predictor.path
     if not isinstance(predictor, Predictor):
         predictor = load(predictor)
+    predictor = predictor.refined(**refinement)
     path = ""
     if isinstance(data, str | Path):
         path = str(data)
@@ -129,20 +134,25 @@ def measure(
     taxonomy = predictor.taxonomy
     count, ignore = taxonomy.num_classes, data.taxonomy.ignore_index
     metric = SemanticScores(taxonomy.names, ignore_index=ignore, boundary=boundary)
-    infer = predictor.inference(tta, crf)
+    cell_scoring = CellScoring(replace(taxonomy, ignore_index=ignore), cells) if cells else None
+    infer, cleaned = predictor.inference(), predictor.refinement.cleaned
     images: list[ImageScore] = []
     total = len(data)
     for batch in validation_batches(data, batch_size=batch_size, collate=SemanticCollate(ignore), workers=workers):
         for part in batch.unpadded():
-            labels = _answers(infer(part.images), part.valid_classes, taxonomy).argmax(1).cpu()
-            for index, prediction, target in zip(part.indices, labels, part.target, strict=True):
+            logits = labelled_logits(infer(part.images), part.valid_classes, taxonomy)
+            if cell_scoring is not None:
+                cell_scoring.update(logits.softmax(1).cpu().numpy(), part.target.numpy())
+            for index, decided, target in zip(part.indices, logits.argmax(1).cpu().numpy(), part.target, strict=True):
+                prediction = torch.from_numpy(cleaned(decided, ignore_index=taxonomy.ignore_index))
                 metric.update(prediction[None], target[None])
                 own = semantic_scores(confusion_matrix(prediction, target, num_classes=count, ignore_index=ignore))
                 images.append(ImageScore(index, data.stem(index), own["miou"], own["pixel_accuracy"]))
         if progress is not None:
             progress(len(images), total)
+    own_scores = {} if cell_scoring is None else {"cells": cell_scoring.compute()}
     return Evaluation(
-        scores=metric.compute(),
+        scores=metric.compute() | own_scores,
         images=tuple(images),
         split=str(getattr(data, "split", split) or ""),
         data=path or str(getattr(data, "name", "")),
@@ -150,8 +160,8 @@ def measure(
     )
 
 
-def _answers(logits: Tensor, valid_classes: Tensor | None, taxonomy: Taxonomy) -> Tensor:
-    """The logits of the classes that each image's data set labels."""
+def labelled_logits(logits: Tensor, valid_classes: Tensor | None, taxonomy: Taxonomy) -> Tensor:
+    """The logits of the classes that each image's data set labels, see :func:`measure`; None labels all."""
     if valid_classes is None:
         return logits
     return marginal_logits(logits, valid_classes.to(logits.device), rest_class=taxonomy.background)
@@ -172,12 +182,10 @@ def check_classes(predictor: Predictor, data: Samples) -> None:
         )
 
 
-def predicted_labels(
-    predictor: Predictor, data: Samples, index: int, *, tta: str = "", crf: str | Refine = ""
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def predicted_labels(predictor: Predictor, data: Samples, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Image ``(H, W, C)``, target and predicted labels ``(H, W)`` of one sample."""
     image, target = data.read(index)
     batch = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
     valid = data.valid_classes(index)[None] if isinstance(data, MixedSamples) else None
-    labels = _answers(predictor.inference(tta, crf)(batch), valid, predictor.taxonomy).argmax(1)[0].cpu().numpy()
-    return image, target, labels
+    labels = labelled_logits(predictor.inference()(batch), valid, predictor.taxonomy).argmax(1)[0].cpu().numpy()
+    return image, target, predictor.refinement.cleaned(labels, ignore_index=predictor.taxonomy.ignore_index)

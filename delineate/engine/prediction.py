@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from delineate.engine.predictor import Predictor, image_files, load
 from delineate.errors import DataError
 from delineate.files import replaced_file, write_text
+from delineate.postprocess.refinement import RefinementOptions
 
 MASKS, OVERLAYS, RESULTS = "masks", "overlays", "predictions.json"
 LARGEST_JPEG = 65_500  # pixels a side that libjpeg writes
@@ -37,10 +38,9 @@ def predict_files(
     out: str | Path,
     tile: int | None = None,
     overlap: int = 64,
-    tta: str = "",
-    crf: str = "",
     overlays: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    **refinement: Unpack[RefinementOptions],
 ) -> WrittenPredictions:
     """Predict image files; ``out`` gets ``masks/*.png`` (ids), ``overlays/*.jpg`` and ``predictions.json`` (COCO).
 
@@ -53,19 +53,19 @@ def predict_files(
         out: the folder to write to.
         tile: work in squares of this many pixels, see :meth:`Predictor.predict`.
         overlap: pixels that neighbouring tiles share.
-        tta: test-time augmentations, such as "flip,scale".
-        crf: the dense CRF that refines the result, such as "default" or "bilateral_weight=5,iterations=10".
         overlays: whether to write pictures.
         progress: called with (images done, images in all).
+        refinement: ``tta``, ``crf``, ``superpixels``, ``islands``, ``holes``, see :meth:`Predictor.predict`.
 
     Raises:
         DataError: when ``images`` names no file, or ``out`` holds masks or overlays that are not of this making.
-        ArgumentError: when a tile is not larger than its overlap.
+        ArgumentError: when a tile is not larger than its overlap, or a refinement has another form.
     """
     folder = Path(out)
     files = _without_results(image_files(images), folder)
     if not isinstance(predictor, Predictor):
         predictor = load(predictor)
+    predictor = predictor.refined(**refinement)
     # written first: it says whose masks these are, should the work stop halfway
     write_text(folder / RESULTS, json.dumps({"images": [], "annotations": [], "categories": []}) + "\n")
     entries: list[dict[str, Any]] = []
@@ -73,7 +73,7 @@ def predict_files(
     failures: list[str] = []
     for number, (file, name) in enumerate(zip(files, _names(files), strict=True), start=1):
         try:
-            result = predictor.predict(file, tile=tile, overlap=overlap, tta=tta, crf=crf, name=name)
+            result = predictor.predict(file, tile=tile, overlap=overlap, name=name)
         except DataError as error:
             failures.append(str(error))
         else:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import copy
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -18,8 +20,8 @@ from delineate.engine.folding import folded
 from delineate.engine.precision import autocast_dtype, resolve_precision
 from delineate.engine.weights import ModelCard, load_weights
 from delineate.errors import DataError
-from delineate.postprocess.refinement import Refine, parse_crf, refined
-from delineate.postprocess.test_time_augmentation import augmented, parse_views
+from delineate.postprocess.refinement import Refinement, RefinementOptions
+from delineate.postprocess.test_time_augmentation import Infer
 from delineate.postprocess.tiling import predict_tiled
 from delineate.structures.preprocessing import Preprocessing
 from delineate.structures.semantic_map import SemanticMap
@@ -38,6 +40,9 @@ class Predictor:
         card: what the model is, see :class:`~delineate.engine.weights.ModelCard`.
         precision: "auto", "float32", "bfloat16" or "float16".
         device: where to run; the GPU when there is one.
+
+    Attributes:
+        refinement: what is done to the model's answers; nothing at first, see :meth:`refined`.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class Predictor:
         self.card = card
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.precision = resolve_precision(precision, cuda=self.device.type == "cuda")
+        self.refinement = Refinement()
         self.model = model.eval()
         example = torch.randn(1, self.preprocessing.channels, 64, 64, generator=torch.Generator().manual_seed(0))
         fast = folded(self.model, example)
@@ -70,18 +76,27 @@ class Predictor:
         scores: Tensor = outputs.logits.float()
         return scores
 
-    def inference(self, tta: str = "", crf: str | Refine = "") -> Callable[[Tensor], Tensor]:
-        """:meth:`logits`, averaged over views and refined.
+    def refined(self, **refinement: Unpack[RefinementOptions]) -> Predictor:
+        """The same predictor, on the same weights, whose answers are refined.
 
         Args:
-            tta: the views to average over: "flip", "vflip", "scale", with commas.
-            crf: the dense CRF that comes last, see :func:`~delineate.postprocess.refinement.parse_crf`; or any function
-                of images and logits to probabilities.
+            refinement: ``tta``, ``crf``, ``superpixels``, ``islands``, ``holes``, see
+                :class:`~delineate.postprocess.refinement.Refinement`; what is not named stays as it is here.
+
+        Raises:
+            ArgumentError: when one of them has another form.
+            UnknownNameError: when one of them names what is not known; says the nearest.
         """
-        infer = augmented(self.logits, parse_views(tta)) if tta.strip() else self.logits
-        if isinstance(crf, str):
-            return refined(infer, parse_crf(crf)) if crf.strip() else infer
-        return refined(infer, crf)
+        other = copy.copy(self)
+        other.refinement = replace(self.refinement, **refinement)
+        return other
+
+    def inference(self) -> Infer:
+        """Images to logits: :meth:`logits`, over views, with CRF and superpixels as far as they are asked for.
+
+        Islands and holes are removed from label maps only, by ``refinement.cleaned``.
+        """
+        return self.refinement.over(self.logits)
 
     def predict(
         self,
@@ -89,9 +104,8 @@ class Predictor:
         *,
         tile: int | None = None,
         overlap: int = 64,
-        tta: str = "",
-        crf: str | Refine = "",
         name: str = "",
+        **refinement: Unpack[RefinementOptions],
     ) -> SemanticMap:
         """The label and its probability at every pixel of one picture.
 
@@ -99,16 +113,19 @@ class Predictor:
             image: a file, a PIL image, an ``(H, W, C)`` uint8 array or a ``(C, H, W)`` uint8 tensor.
             tile: work through the picture in squares of this many pixels, in bounded memory.
             overlap: pixels that neighbouring tiles share; their logits are blended.
-            tta: test-time augmentations to average over, such as "flip,scale".
-            crf: the dense CRF that refines the result, such as "default"; with tiles, each on its own.
             name: what the result is called; the file's stem when left out.
+            refinement: ``tta="flip,scale"``, ``crf="default"``, ``superpixels="slic"``, ``islands=50``, ``holes=20``;
+                see :class:`~delineate.postprocess.refinement.Refinement`. With tiles, CRF and superpixels see one at a
+                time. A pixel whose label is changed by islands or holes has the score 0: the model gave it another.
 
         Raises:
             DataError: when a file cannot be read as an image, or is too large to take whole.
             ArgumentError: when a tile is not larger than its overlap, or an array has another shape.
         """
+        if refinement:
+            return self.refined(**refinement).predict(image, tile=tile, overlap=overlap, name=name)
         pixels = self._pixels(image, large=tile is not None)
-        infer = self.inference(tta, crf)
+        infer = self.inference()
         labels: np.ndarray
         scores: np.ndarray | None
         if tile is None:
@@ -117,9 +134,12 @@ class Predictor:
             classes = self.taxonomy.num_classes
             tiled = predict_tiled(pixels, infer, num_classes=classes, tile=tile, overlap=overlap, batch_size=1)
             labels, scores = tiled.labels, tiled.scores
+        cleaned = self.refinement.cleaned(labels, ignore_index=self.taxonomy.ignore_index)
+        if cleaned is not labels and scores is not None:
+            scores = np.where(cleaned == labels, scores, np.zeros((), scores.dtype))
         shown = displayed(pixels)
         name = name or (Path(image).stem if isinstance(image, str | Path) else "")
-        return SemanticMap(labels=labels, taxonomy=self.taxonomy, image=shown, scores=scores, name=name)
+        return SemanticMap(labels=cleaned, taxonomy=self.taxonomy, image=shown, scores=scores, name=name)
 
     def predict_all(self, images: Iterable[Picture], **options: Any) -> Iterator[SemanticMap]:
         """One result a picture, made as they are asked for."""

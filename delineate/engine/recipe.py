@@ -375,10 +375,10 @@ def _sentence(message: str, values: dict[str, Any]) -> str:
     what, where = (match.group(1), match.group(2)) if match else (message, None)
     bound = re.fullmatch(r"Expected `\w+` (>=|>|<=|<) (\S+)", what)
     if bound and where:
-        value: Any = values
+        got: Any = values
         for part in re.findall(r"\w+", where):
-            value = value[int(part)] if isinstance(value, list | tuple) else value[part]
-        return f"{where} must be {_BOUNDS[bound[1]]} {float(bound[2]):g}; got {value}."
+            got = got[int(part)] if isinstance(got, list | tuple) else got[part]
+        return f"{where} must be {_BOUNDS[bound[1]]} {float(bound[2]):g}; got {got}."
     found = re.fullmatch(r"Expected (.*?), got (.*)", what, flags=re.DOTALL)
     if found:
         return f"{where or 'recipe'} must be {found.group(1)}; got {found.group(2)}."

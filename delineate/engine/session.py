@@ -11,7 +11,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -20,36 +19,40 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch import nn
 
 from delineate.data.augmentation import Augmentation, train_mixings, train_transform
 from delineate.data.balanced_order import class_balanced_weights, image_class_pixels
 from delineate.data.caching import cached
-from delineate.data.mixture import open_mixture
-from delineate.data.order import BatchOrder, sample_seed
+from delineate.data.order import BatchOrder
 from delineate.data.samples import Samples, SelectedTargets
-from delineate.data.statistics import WEIGHT_SCHEMES, class_weights
+from delineate.data.statistics import class_weights
 from delineate.engine.adversarial import Adversary
 from delineate.engine.averaging import MovingAverage
 from delineate.engine.checkpointing import RunCheckpoints, WholeCheckpointIO, read_checkpoint
 from delineate.engine.loading import SegmentationData, default_workers
 from delineate.engine.optimization import schedule_factor
 from delineate.engine.precision import PRECISIONS, resolve_precision
+from delineate.engine.preparation import (
+    check_adversary,
+    check_losses,
+    check_parts,
+    check_resumed,
+    factory_options,
+    load_start,
+    new_model,
+    open_split,
+    open_validation,
+)
 from delineate.engine.progress import RunProgress
-from delineate.engine.recipe import DataRecipe, Recipe
+from delineate.engine.recipe import Recipe
 from delineate.engine.run import Run, environment_facts
 from delineate.engine.semantic import SemanticSegmentation
 from delineate.engine.synchronisation import synchronise_batch_norm
 from delineate.engine.weights import ModelCard, save_weights, without_downloads
-from delineate.errors import DelineateError, RecipeError, RunError, UnknownNameError
 from delineate.files import write_json
 from delineate.losses.catalogue import create_losses
-from delineate.models.catalogue import create_model
-from delineate.models.pretrained import MatchReport, load_matching
 from delineate.progress import progress_bar
-from delineate.registry import nearest_name, unknown_name
 from delineate.structures.preprocessing import Preprocessing
-from delineate.structures.taxonomy import Taxonomy
 
 MONITOR = "val/miou"
 
@@ -60,109 +63,6 @@ def _fitting_crop(samples: Samples) -> tuple[int, int]:
     shapes = [samples[index][0].shape[-2:] for index in probes]
     height, width = (int(statistics.median(shape[side] for shape in shapes)) for side in (0, 1))
     return tuple(min(512, side // 32 * 32 if side >= 32 else side) for side in (height, width))  # type: ignore[return-value]
-
-
-def _check_parts(model: nn.Module, recipe: Recipe) -> None:
-    """Raise unless the recipe freezes only parts that the model has, and leaves something to learn."""
-    parts, name = [part for part, _ in model.named_modules() if part], recipe.model["name"]
-    frozen: set[nn.Parameter] = set()
-    for part in recipe.start.freeze:
-        if part not in parts:
-            near = nearest_name(part, parts)
-            hint = f"Did you mean '{near}'?" if near else f"Its parts: {', '.join(parts[:8])}, ..."
-            raise RecipeError(f"start.freeze must name parts of {name}; got '{part}'. {hint}")
-        frozen.update(model.get_submodule(part).parameters())
-    if frozen and all(parameter in frozen for parameter in model.parameters()):
-        listed = ", ".join(recipe.start.freeze)
-        raise RecipeError(f"start.freeze must leave something to learn; got all of {name} ({listed}).")
-
-
-def _open_split(read: DataRecipe, split: str) -> Samples:
-    options = {"format": read.format, "on_error": read.on_error, "channels": read.channels}
-    return open_mixture(read.path, split=split, classes=read.classes, **options)
-
-
-def _open_validation(read: DataRecipe) -> Samples | None:
-    """The validation split; None when the data has none and the recipe did not ask for one by name."""
-    try:
-        return _open_split(read, read.val_split)
-    except UnknownNameError as error:
-        if read.val_split != DataRecipe().val_split:
-            raise RecipeError(f"data.val_split: {error}") from None
-        return None
-
-
-def _options(recipe: Recipe, taxonomy: Taxonomy) -> dict[str, Any]:
-    """What the model is made with: the recipe's options, and what the data decides."""
-    options = {key: value for key, value in recipe.model.items() if key != "name"}
-    return {**options, "in_channels": recipe.data.channels, "num_classes": taxonomy.num_classes}
-
-
-def _new_model(recipe: Recipe, options: dict[str, Any]) -> nn.Module:
-    """The model with the first weights that the recipe's seed decides, or published ones."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(sample_seed(recipe.trainer.seed, -1, -1))
-        try:
-            return create_model(recipe.model["name"], **options)
-        except OSError as error:
-            if without_downloads(options) == options:
-                raise
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise RunError(
-                f"the published weights of model '{recipe.model['name']}' must be downloaded once; that failed "
-                f"({reason}). To do without, leave out the model's pretrained or weights."
-            ) from None
-
-
-def _load_start(model: nn.Module, recipe: Recipe) -> MatchReport | None:
-    """Take over what fits of the recipe's starting weights; None where it names none."""
-    if not recipe.start.weights:
-        return None
-    path = Path(recipe.start.weights).expanduser()
-    try:
-        return load_matching(model, Run(path).weights if path.is_dir() else path)
-    except DelineateError as error:
-        raise RecipeError(f"start.weights: {error}") from None
-
-
-def _check_resumed(model: nn.Module, run: Run) -> None:
-    """Raise unless the run's last checkpoint is of this model; nothing of the run has been touched by then."""
-    found = read_checkpoint(run.last_checkpoint, map_location="meta")["state_dict"]
-    for name, value in model.state_dict().items():
-        other = found.get(f"model.{name}")
-        if other is None or other.shape != value.shape:
-            theirs = "none" if other is None else f"one of {tuple(other.shape)}"
-            raise RecipeError(
-                f"a run that goes on must keep its model; got '{name}' of {tuple(value.shape)}, where '{run.path}' has "
-                f"{theirs}. Train another model in a run of its own, with --set start.weights={run.path}"
-            )
-
-
-def check_session(recipe: Recipe, resumed: Run | None = None) -> None:
-    """Raise what :class:`Session` would, as far as it shows before images are read; cheap but for starting weights.
-
-    Args:
-        recipe: of one stage.
-        resumed: the run that goes on, if it does.
-    """
-    samples = _open_split(recipe.data, recipe.data.train_split)
-    _open_validation(recipe.data)
-    train_mixings(msgspec.convert(recipe.augmentation, Augmentation), samples.taxonomy)
-    with torch.device("cpu" if recipe.start.weights else "meta"):
-        model = _new_model(recipe, without_downloads(_options(recipe, samples.taxonomy)))
-    _check_parts(model, recipe)
-    if resumed is not None:
-        _check_resumed(model, resumed)
-    else:
-        _load_start(model, recipe)
-    losses = []
-    for loss in recipe.loss:
-        if isinstance(scheme := loss.get("class_weights"), str):
-            if scheme not in WEIGHT_SCHEMES:
-                raise unknown_name("class_weights", scheme, WEIGHT_SCHEMES)
-            loss = {**loss, "class_weights": None}
-        losses.append(loss)
-    create_losses(losses, ignore_index=samples.taxonomy.ignore_index)
 
 
 class Session:
@@ -187,9 +87,10 @@ class Session:
         self.precision = resolve_precision(recipe.trainer.precision, cuda=self.cuda)
 
         read = recipe.data
-        self.train_set = _open_split(read, read.train_split)
+        self.train_set = open_split(read, read.train_split)
+        check_adversary(self.train_set, recipe)
         self.taxonomy = self.train_set.taxonomy
-        self.val_set = _open_validation(read)
+        self.val_set = open_validation(read)
         if recipe.augmentation["crop"] is None:
             changes = {**recipe.augmentation, "crop": list(_fitting_crop(self.train_set))}
             recipe = self.recipe = msgspec.structs.replace(recipe, augmentation=changes)
@@ -203,10 +104,10 @@ class Session:
         )
         self.mixings = train_mixings(msgspec.convert(recipe.augmentation, Augmentation), self.taxonomy)
         self.preprocessing = Preprocessing.for_channels(read.channels)
-        options = _options(recipe, self.taxonomy)
-        self.model = _new_model(recipe, without_downloads(options) if resume else options)
-        _check_parts(self.model, recipe)
-        self.started = None if resume else _load_start(self.model, recipe)
+        options = factory_options(recipe, self.taxonomy)
+        self.model = new_model(recipe, without_downloads(options) if resume else options)
+        check_parts(self.model, recipe)
+        self.started = None if resume else load_start(self.model, recipe)
         self.card = ModelCard(
             name=recipe.model["name"],
             options=without_downloads(options),
@@ -217,6 +118,7 @@ class Session:
         self.losses = create_losses(
             self._losses(), ignore_index=self.taxonomy.ignore_index, rest_class=self.taxonomy.background
         )
+        check_losses(self.losses, self.taxonomy)
 
     def _sample_weights(self) -> list[float] | None:
         """How often each training image comes; None for once an epoch."""
@@ -292,7 +194,7 @@ class Session:
         if self.devices > 1:
             synchronise_batch_norm(module)
         if self.resume:
-            _check_resumed(self.model, run)
+            check_resumed(self.model, run)
         if self.rank == 0:
             (self.written or recipe).write(run.recipe)
             self._note_start(run, resume=self.resume)

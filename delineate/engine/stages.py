@@ -14,9 +14,10 @@ from typing import Any
 import msgspec
 
 from delineate.engine.checkpointing import TrainingInterrupted
+from delineate.engine.preparation import check_recipe
 from delineate.engine.recipe import Recipe, build_recipe, read_recipe
 from delineate.engine.run import Run
-from delineate.engine.session import Session, check_session
+from delineate.engine.session import Session
 from delineate.errors import DelineateError, RecipeError
 from delineate.models.catalogue import model_options
 
@@ -106,8 +107,10 @@ def check_stages(recipe: Recipe, run: Run | None = None) -> Recipe:
     for number, (own, folder) in enumerate(zip(recipes, folders, strict=True), start=1):
         if folder is None or folder is run or not _finished(folder):
             began = folder is not None and folder.last_checkpoint.is_file()
+            if number > 1:  # what it starts from is not there yet
+                own = msgspec.structs.replace(own, start=msgspec.structs.replace(own.start, weights=""))
             with _place(number):
-                check_session(own, folder if began else None)
+                check_recipe(own, folder if began else None)
     return recipes[-1]
 
 

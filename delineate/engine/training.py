@@ -54,11 +54,11 @@ def train(
         require(recipe is None, "recipe", "be left out with resume", recipe, advice)
         require(out is None, "out", "be left out with resume", out, advice)
         run = open_run(resume)
-        before = build_recipe(read_recipe(run.recipe))
-        checked = _on_data(build_recipe(before.to_dict(), settings), data)
-        if len(checked.stages) != len(before.stages):
+        before = read_recipe(run.recipe)
+        checked = _on_data(build_recipe(before, settings), data)
+        if len(checked.stages) != (count := len(before.get("stages") or [])):
             raise RecipeError(
-                f"stages must stay {len(before.stages)} in a run that goes on; got {len(checked.stages)}. Train further "
+                f"stages must stay {count} in a run that goes on; got {len(checked.stages)}. Train further "
                 f"stages in a run of their own, with --set start.weights={run.path}"
             )
         staged = bool(checked.stages) and (run.path / "stages").is_dir()

@@ -2,6 +2,9 @@
 
 Source: Luc, Couprie, Chintala, Verbeek, "Semantic Segmentation using Adversarial Networks", NIPS Workshop on
 Adversarial Training 2016 (arXiv:1611.08408), equations 1 to 3 and section 3.2 (basic, product, scaling).
+Differs: "basic" and "scaling" put the image beside the label map, where the paper gives it a branch of layers of its
+own (Stanford background) or, as it made no difference, leaves it out (Pascal VOC). Losses are means over the
+adversary's windows. Pixels that do not count are zero in both kinds of map.
 """
 
 from __future__ import annotations

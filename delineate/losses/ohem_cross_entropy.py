@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
+from delineate.checks import require
 from delineate.losses.cross_entropy import surprises
 from delineate.losses.precision import full_precision
 from delineate.losses.supervision import (
@@ -134,6 +135,8 @@ class OhemCrossEntropy(SemanticLoss):
         super().__init__(ignore_index=ignore_index, auxiliary_weight=auxiliary_weight, rest_class=rest_class)
         self.threshold = check_number("threshold", threshold, "lie in 0..1", lambda v: 0 <= v <= 1)
         self.min_share = check_number("min_share", min_share, "lie in 0..1", lambda v: 0 <= v <= 1)
+        some = self.threshold > 0 or self.min_share > 0
+        require(some, "min_share", "be above 0 where threshold is 0", min_share, "Else no pixel is ever kept.")
         self.register_buffer("class_weights", checked_class_weights("class_weights", class_weights), persistent=False)
 
     def on_logits(

@@ -2,7 +2,8 @@
 
 Source: Noh, Hong, Han, "Learning Deconvolution Network for Semantic Segmentation", ICCV 2015 (arXiv:1505.04366), and
 ``DeconvNet_inference_deploy.prototxt`` of its release.
-Differs: the release starts batch norm's shift at 0.001, this at 0; its encoder from VGG16 weights without batch norm,
+Differs: the release starts batch norm's shift at 0.001, this at 0, and takes the statistics for prediction from the
+training images afterwards, this their running averages. It starts its encoder from VGG16 weights without batch norm,
 with ``pretrained=True`` this from those with it; its decoder from a normal distribution of deviation 0.01, this from He
 et al., ICCV 2015. The paper segments 50 object proposals of 224 x 224 pixels and takes their maximum; this takes the
 whole image, over which fc6 slides. Shortcuts are not in the paper.

@@ -5,9 +5,9 @@ arXiv:1706.05587, 2017; dropout and aligned corners from its released code, tens
 Differs: the paper's ResNet strides in the last unit of a stage, timm's and torchvision's in the first, which changes no
 count; at output stride 8 the first unit of the last stage but one therefore keeps rate 1, where the paper's has 2. The
 paper trains at output stride 16 and evaluates at 8, here a model has one. Batch norm's averages keep 0.9 at a step, the
-paper's 0.9997, which is for longer trainings. ``variant="torchvision"`` is
-torchvision's network: output stride 8 without multi-grid, a 3x3 convolution before the classifier, dropout 0.5, a
-second head in training, corners that are not aligned; outputs agree with it under equal weights.
+paper's 0.9997, which is for longer trainings. ``variant="torchvision"`` is torchvision's network: output stride 8
+without multi-grid, a 3x3 convolution before the classifier, dropout 0.5, a second head in training, corners that are
+not aligned; outputs agree with it under equal weights.
 """
 
 from __future__ import annotations

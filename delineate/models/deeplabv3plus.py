@@ -5,9 +5,8 @@ Segmentation", ECCV 2018.
 Differs: encoders come from timm or torchvision, without multi-grid; ``encoder="xception65"`` is the paper's, with the
 released code's layers and rates. Interpolation counts pixels as areas, where the released code aligns corners. Batch
 norm's averages keep 0.9 at a step, the released code's 0.9997. ``variant="smp"`` is segmentation_models.pytorch's
-network: a separable convolution
-after the pyramid, one in place of two after the skip, no batch norm inside separable convolutions, and interpolation
-with aligned corners; outputs agree with it under equal weights.
+network: a separable convolution after the pyramid, one in place of two after the skip, no batch norm inside separable
+convolutions, and interpolation with aligned corners; outputs agree with it under equal weights.
 """
 
 from __future__ import annotations

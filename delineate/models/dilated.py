@@ -4,9 +4,11 @@ Source: Yu, Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions", I
 released definitions, fyu/dilation.
 Differs: the release trains the front end, then the context module on stored scores, then both, against labels of every
 eighth pixel; here both train together, with the front end's own scores as auxiliary logits, so that its gradient does
-not depend on what the context module's ReLUs let through. Scores are placed in the middle of their 8x8 pixels, which
-is where their field of view is centred, and where the release's network for Cityscapes puts them; its other scripts
-put them on the first of these pixels, as they train.
+not depend on what the context module's ReLUs let through. Scores are placed in the middle of their 8x8 pixels, which is
+where their field of view is centred, and where the release's network for Cityscapes puts them; its other scripts put
+them on the first of these pixels, as they train, and interpolate probabilities in place of scores. The front end's
+scores start after Glorot and Bengio, the release's with a deviation of 0.001; layers without pretrained weights after
+He et al., ICCV 2015.
 """
 
 from __future__ import annotations
@@ -90,7 +92,7 @@ class ContextModule(nn.Sequential):
 
 @torch.no_grad()
 def initialise_as_identity(layer: nn.Conv2d, num_classes: int, *, noise: float) -> None:
-    """Make a layer hand on the mean of each class's channels to each channel of that class; the classes share evenly.
+    """Make a layer hand on the sum of each class's channels, in equal parts, to the channels of that class.
 
     Source: Yu and Koltun, ICLR 2016, equations 4 and 5.
 

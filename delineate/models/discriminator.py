@@ -2,7 +2,8 @@
 
 Source: Luc, Couprie, Chintala, Verbeek, "Semantic Segmentation using Adversarial Networks", NIPS Workshop on
 Adversarial Training 2016 (arXiv:1611.08408): fields of view of 34 x 34 and of 18 x 18 positions of the label map.
-Differs: the widths of the layers are ours; leaky ReLU (0.2) as in later discriminators.
+Differs: only the fields of view are the paper's. Number and widths of the layers are ours; means for poolings and leaky
+ReLU (0.2), as in later discriminators, pass a gradient to every pixel.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 Source: Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015; numbers not in
 the paper (padding, crop offsets, kernels, scales, caffe's pooling that rounds up) from its released code,
 shelhamer/fcn.berkeleyvision.org.
-Differs: nothing by default. The release keeps every upsampling layer at bilinear interpolation, and the paper learns
-the intermediate ones: ``learned_upsampling="none"`` is the release. RGB input with ImageNet statistics replaces BGR
-with subtracted means.
+Differs: nothing in the network by default; its layers start from He et al.'s weights (ICCV 2015) without pretrained
+ones. The release keeps every upsampling layer at bilinear interpolation, and the paper learns the intermediate ones:
+``learned_upsampling="none"`` is the release. RGB input with ImageNet statistics replaces BGR with subtracted means.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 Source: Kirillov, Girshick, He, Dollar, "Panoptic Feature Pyramid Networks", CVPR 2019, section 4.1; the pyramid: Lin et
 al., "Feature Pyramid Networks for Object Detection", CVPR 2017.
-Differs: nothing by default. ``variant="smp"`` is segmentation_models.pytorch's network: no 3x3 convolutions behind the
-pyramid, dropout of whole channels before the classifier, interpolation with aligned corners; outputs agree with it
-under equal weights.
+Differs: nothing in the network by default. ``variant="smp"`` is segmentation_models.pytorch's network: no 3x3
+convolutions behind the pyramid, dropout of whole channels before the classifier, interpolation with aligned corners;
+outputs agree with it under equal weights.
 """
 
 from __future__ import annotations

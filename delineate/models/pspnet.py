@@ -3,10 +3,10 @@
 Source: Zhao, Shi, Qi, Wang, Jia, "Pyramid Scene Parsing Network", CVPR 2017, and its released code, hszhao/PSPNet
 (Caffe) and hszhao/semseg: the stem of three 3x3 convolutions, the dilation of whole stages, aligned corners.
 Differs: pooling covers any size of feature, the release's fixed kernels one. Stages stride in a 3x3 convolution, as the
-release's ResNet-101 does and its ResNet-50 for ADE20K, which strides in the 1x1 convolution ahead, does not; both dilate
-a stage from its first unit on, and so does this. Dropout is of single values, as in Caffe; semseg drops whole channels.
-What is not pretrained starts from He et al.'s weights (ICCV 2015). segmentation_models.pytorch's PSPNet is another,
-cheaper network: it ends at stride 8 of an encoder without dilation.
+release's ResNet-101 does and its ResNet-50 for ADE20K, which strides in the 1x1 convolution ahead, does not; both
+dilate a stage from its first unit on, and so does this. Dropout is of single values, as in Caffe; semseg drops whole
+channels. What is not pretrained starts from He et al.'s weights (ICCV 2015). segmentation_models.pytorch's PSPNet is
+another, cheaper network: it ends at stride 8 of an encoder without dilation.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 Source: Badrinarayanan, Kendall, Cipolla, "SegNet: A Deep Convolutional Encoder-Decoder Architecture for Image
 Segmentation", PAMI 2017 (arXiv:1511.00561), and ``segnet_train.prototxt`` of its tutorial.
-Differs: the release starts batch norm's shift at 0.001, this at 0. Its encoder starts from VGG16 weights without batch
-norm; ``pretrained=True`` takes those with it, and without them every weight starts as in the release's decoder (He et
-al., ICCV 2015).
+Differs: the release starts batch norm's shift at 0.001, this at 0, and takes the statistics for prediction from all
+training images afterwards, this their running averages. Its encoder starts from VGG16 weights without batch norm;
+``pretrained=True`` takes those with it, and without them every weight starts as in the release's decoder (He et al.,
+ICCV 2015).
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 Source: Badrinarayanan, Kendall, Cipolla, "SegNet: A Deep Convolutional Encoder-Decoder Architecture for Image
 Segmentation", PAMI 2017 (arXiv:1511.00561), section 3.1 and ``segnet_basic_train.prototxt`` of its tutorial.
-Differs: the release starts batch norm's shift at 0.001, this at 0. Its response norm divides pixels from 0 to 255 by up
-to 3.3; this one takes normalised pixels, which it hardly changes. The paper says 1.425 million parameters; the release
-has 1,416,587.
+Differs: the release starts batch norm's shift at 0.001, this at 0, and takes the statistics for prediction from all
+training images afterwards, this their running averages. Its response norm divides pixels from 0 to 255 by up to 3.3;
+this one takes normalised pixels, which it hardly changes. The paper says 1.425 million parameters; the release has
+1,416,587.
 """
 
 from __future__ import annotations

@@ -2,10 +2,13 @@
 
 Source: Xiao, Liu, Zhou, Jiang, Sun, "Unified Perceptual Parsing for Scene Understanding", ECCV 2018, the part for
 objects; its released code, CSAILVision/unifiedparsing.
-Differs: only the semantic head, of the paper's five. Layer norm on the encoder's features (``feature_norm``) is not the
-paper's, but what Swin and ConvNeXt were published with. ``variant="smp"`` is segmentation_models.pytorch's network:
-layer norm, no dropout, and logits interpolated with aligned corners; outputs agree with it under equal weights and
-width 256.
+Differs: only the semantic head, of the paper's five, and without the 3x3 convolution that each has there between the
+fused feature and its classifier: a single task needs none of its own, and networks for one (the authors' own
+semantic-segmentation-pytorch, Swin's, ConvNeXt's) leave it out. Dropout and layer norm on the encoder's features
+(``feature_norm``) are not the paper's, but what Swin and ConvNeXt were published with. Pooled features are convolved
+and then interpolated, as in PSPNet, where the release interpolates first. ``variant="smp"`` is
+segmentation_models.pytorch's network: layer norm, no dropout, and logits interpolated with aligned corners; outputs
+agree with it under equal weights and width 256.
 """
 
 from __future__ import annotations

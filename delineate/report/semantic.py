@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import torch
 
@@ -17,7 +17,16 @@ from delineate.engine.predictor import Predictor, displayed, load
 from delineate.engine.recipe import DataRecipe, build_recipe, read_recipe
 from delineate.engine.run import Run, open_run
 from delineate.engine.stages import final_recipe
-from delineate.postprocess.refinement import DEFAULT, crf_parameters, parse_crf
+from delineate.postprocess.dense_crf import DenseCRF
+from delineate.postprocess.refinement import (
+    DEFAULT,
+    Refine,
+    Refinement,
+    RefinementOptions,
+    crf_parameters,
+    superpixel_parameters,
+)
+from delineate.postprocess.superpixels import SuperpixelVoting
 from delineate.report.page import Example, Fact, ReportContent, write_report
 
 EXAMPLES = 4  # images in each of the three groups
@@ -28,11 +37,11 @@ def report_run(
     *,
     data: str | Path | None = None,
     split: str | None = None,
-    tta: str = "",
-    crf: str = "",
     boundary: bool = True,
+    cells: str = "",
     out: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    **refinement: Unpack[RefinementOptions],
 ) -> Evaluation:
     """Evaluate a run, write ``metrics.json`` and ``report.html``, and return the scores.
 
@@ -40,19 +49,22 @@ def report_run(
         run: the run or its folder.
         data: a data set's folder; the run's own when left out.
         split: of the data; the run's validation split when left out.
-        tta: test-time augmentations, such as "flip,scale".
-        crf: the dense CRF that refines the predictions, such as "default" or "bilateral_weight=5,iterations=10".
         boundary: also score boundaries.
+        cells: the class whose regions are scored as cells, see :func:`~delineate.engine.evaluation.measure`.
         out: the folder of both files, made where it is missing; :func:`report_folder` when left out.
         progress: called with (images done, images in all).
+        refinement: ``tta``, ``crf``, ``superpixels``, ``islands``, ``holes``, see
+            :class:`~delineate.postprocess.refinement.Refinement`.
 
     Raises:
         RunError: when the folder is no run or has no weights yet.
         DataError: when the data cannot be read or has other classes.
+        ArgumentError: when a refinement has another form.
+        UnknownNameError: when ``cells`` is no class, or a refinement names what is not known; says the nearest.
     """
     run = run if isinstance(run, Run) else open_run(run)
     recipe = final_recipe(build_recipe(read_recipe(run.recipe)))
-    predictor = load(run.path)
+    predictor = load(run.path).refined(**refinement)
     read = recipe.data
     dataset = open_mixture(
         data or read.path,
@@ -63,9 +75,9 @@ def report_run(
         channels=read.channels,
     )
     evaluation = measure(
-        predictor, dataset, boundary=boundary, tta=tta, crf=crf, batch_size=read.val_batch_size, progress=progress
+        predictor, dataset, boundary=boundary, cells=cells, batch_size=read.val_batch_size, progress=progress
     )
-    folder = report_folder(run, data=data, split=split, tta=tta, crf=crf) if out is None else Path(out)
+    folder = report_folder(run, data=data, split=split, **refinement) if out is None else Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     evaluation.write(folder / run.metrics.name)
     sessions = run.read_environment().get("sessions", [{}])
@@ -84,11 +96,9 @@ def report_run(
         ("Training time", _duration(sum(session.get("seconds", 0.0) for session in sessions))),
         ("Sessions", str(len(sessions))),
     ]
-    if tta:
-        facts.append(("Test-time augmentation", tta))
-    if crf:
-        parameters = crf_parameters(parse_crf(crf)).items()
-        facts.append(("Dense CRF", ", ".join(f"{name}={value}" for name, value in parameters)))
+    facts += _refinement_facts(predictor.refinement)
+    if cells:
+        facts.append((f"Cells of '{cells}'", cells_in_words(evaluation.scores["cells"])))
     skipped = list(dict.fromkeys([*sessions[-1].get("skipped", []), *evaluation.skipped]))
     content = ReportContent(
         title=f"{recipe.model['name']} on {_data_name(read, data)}",
@@ -99,7 +109,7 @@ def report_run(
         ignore_index=dataset.taxonomy.ignore_index,
         background=taxonomy.background,
         curves={name: points for name, points in run.read_curves().items() if points},
-        examples=_examples(predictor, dataset, evaluation, seed=recipe.trainer.seed, tta=tta, crf=crf),
+        examples=_examples(predictor, dataset, evaluation, seed=recipe.trainer.seed),
         data_facts=[
             ("Path", str(data or ", ".join(read.paths))),
             ("Evaluated split", f"{evaluation.split}, {len(evaluation.images)} images"),
@@ -114,30 +124,82 @@ def report_run(
     return evaluation
 
 
+def cells_in_words(cells: Mapping[str, Any]) -> str:
+    """The scores of cells in one line, from what :meth:`CellScoring.compute` returns; undefined ones are n/a.
+
+    Example:
+        >>> scores = {"rand": 0.93, "rand_split": 0.95, "rand_merge": 0.91, "information": 0.97, "threshold": 0.45}
+        >>> cells_in_words({**scores, "pixel_error": 0.0612})
+        'Rand F 0.9300 at threshold 0.45, split 0.9500, merge 0.9100, information 0.9700, pixel error 0.0612'
+    """
+    parts = [
+        ("Rand F {:.4f}", "rand"),
+        (" at threshold {:.2f}", "threshold"),
+        (", split {:.4f}", "rand_split"),
+        (", merge {:.4f}", "rand_merge"),
+        (", information {:.4f}", "information"),
+        (", pixel error {:.4f}", "pixel_error"),
+    ]
+    return "".join(text.format(cells[key]) for text, key in parts).replace("nan", "n/a")
+
+
 def report_folder(
-    run: Run, *, data: str | Path | None = None, split: str | None = None, tta: str = "", crf: str = ""
+    run: Run,
+    *,
+    data: str | Path | None = None,
+    split: str | None = None,
+    **refinement: Unpack[RefinementOptions],
 ) -> Path:
     """Where the report of an evaluation goes when nobody says: a run's own scores are not overwritten by others.
 
     Returns:
         The run's folder for its own validation split; ``evaluations/<data>-<split>`` inside it for anything else, with
-        the test-time augmentations and the CRF behind it.
+        the refinement behind it.
     """
     own = final_recipe(build_recipe(read_recipe(run.recipe))).data
-    if data is None and split in (None, own.val_split) and not (tta or crf):
+    if data is None and split in (None, own.val_split) and not any(refinement.values()):
         return run.path
-    named = [_data_name(own, data), split or own.val_split, *tta.replace(" ", "").split(",")]
-    if crf:
+    named = [_data_name(own, data), split or own.val_split, *refinement.get("tta", "").replace(" ", "").split(",")]
+    if crf := refinement.get("crf"):
         named += ["crf", _file_name(crf)]
+    if superpixels := refinement.get("superpixels"):
+        named += ["superpixels", _file_name(superpixels)]
+    if islands := refinement.get("islands"):
+        named += ["islands", str(islands)]
+    if holes := refinement.get("holes"):
+        named += ["holes", str(holes)]
     return run.path / "evaluations" / "-".join(part for part in named if part)
 
 
-def _file_name(crf: str) -> str:
-    """What a CRF adds to a folder's name: nothing by default, a file's stem, or its parameters."""
-    crf = crf.strip()
-    if crf.lower().endswith(".json"):
-        return Path(crf).stem.removeprefix("crf").strip("-")
-    return "" if crf.lower() == DEFAULT else re.sub(r"[^\w.]+", "-", crf)
+def _file_name(step: str | Refine) -> str:
+    """What a step adds to a folder's name: nothing by default, a file's stem, or its parameters."""
+    text = (step if isinstance(step, str) else _step_fact(step)[1]).strip()
+    if text.lower().endswith(".json"):
+        return Path(text).stem.removeprefix("crf").strip("-")
+    return "" if text.lower() == DEFAULT else re.sub(r"[^\w.]+", "-", text)
+
+
+def _refinement_facts(refinement: Refinement) -> list[Fact]:
+    """What was done to the model's answers, by all its parameters."""
+    facts = [("Test-time augmentation", refinement.tta)] if refinement.tta else []
+    facts += [_step_fact(step) for step in refinement.steps]
+    if refinement.islands:
+        facts.append(("Islands removed", f"fewer than {refinement.islands:,} pixels"))
+    if refinement.holes:
+        facts.append(("Holes filled", f"at most {refinement.holes:,} pixels"))
+    return facts
+
+
+def _step_fact(step: Refine) -> Fact:
+    if isinstance(step, DenseCRF):
+        return "Dense CRF", _listed(crf_parameters(step))
+    if isinstance(step, SuperpixelVoting):
+        return "Superpixels", f"{step.method}, {_listed(superpixel_parameters(step))}"
+    return "Refined by", getattr(step, "__name__", type(step).__name__)
+
+
+def _listed(parameters: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in parameters.items())
 
 
 def _data_name(own: DataRecipe, data: str | Path | None) -> str:
@@ -145,9 +207,7 @@ def _data_name(own: DataRecipe, data: str | Path | None) -> str:
     return own.name if data is None else Path(data).resolve().name
 
 
-def _examples(
-    predictor: Predictor, dataset: Samples, evaluation: Evaluation, *, seed: int, tta: str, crf: str
-) -> list[Example]:
+def _examples(predictor: Predictor, dataset: Samples, evaluation: Evaluation, *, seed: int) -> list[Example]:
     """The best, the worst and some other images, predicted again so that no prediction is kept for all."""
     known = [image for image in evaluation.images if not math.isnan(image.miou)]
     ranked = sorted(known, key=lambda image: image.miou)
@@ -160,7 +220,7 @@ def _examples(
     groups: dict[Literal["best", "worst", "random"], list[ImageScore]] = {"best": best, "worst": worst, "random": drawn}
     for group, images in groups.items():
         for image in images:
-            pixels, target, labels = predicted_labels(predictor, dataset, image.index, tta=tta, crf=crf)
+            pixels, target, labels = predicted_labels(predictor, dataset, image.index)
             shown = displayed(pixels)
             examples.append(Example(group, image.name, shown, target, labels, image.miou, image.pixel_accuracy))
     return examples

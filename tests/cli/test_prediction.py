@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.ndimage
 from PIL import Image
 
 from delineate.export import catalogue
@@ -45,6 +46,25 @@ def test_a_crf_refines(typed, trained, pictures):
     assert max(found["score"] for found in sure) > max(found["score"] for found in plain)
 
 
+def test_superpixels_islands_and_holes(typed, trained, pictures):
+    words = ("--superpixels", "slic,segments=4", "--islands", 200, "--holes", 500, "--no-overlays")
+    assert typed("predict", trained.path, pictures / "colour.png", *words).exit_code == 0
+    with Image.open("predictions/masks/colour.png") as mask:
+        labels = np.array(mask)
+    for label in np.unique(labels):
+        regions, count = scipy.ndimage.label(labels == label)
+        assert min(np.bincount(regions.ravel())[1:]) >= 200, (label, count)
+
+
+def test_help_tells_the_refinements_in_their_order(typed):
+    text = " ".join(typed("predict", "--help").output.replace("│", " ").split())
+    options = text[text.index("Refinement, in this order") :]
+    places = [options.index(name) for name in ("--tta", "--crf", "--superpixels", "--islands", "--holes")]
+    assert places == sorted(places)
+    assert "scales=0.5+0.75+1" in options
+    assert "fuse=max" in options
+
+
 def test_a_broken_file_is_named_and_the_others_go_on(typed, trained, pictures):
     (pictures / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     result = typed("predict", trained.path, pictures, "--no-overlays", "--out", "out")
@@ -61,6 +81,10 @@ def test_a_broken_file_is_named_and_the_others_go_on(typed, trained, pictures):
         (["--tile", "32"], "overlap"),
         (["--tta", "turn"], "test-time augmentation must be a known name; got 'turn'"),
         (["--crf", "bilateral_weigh=3"], "Did you mean 'bilateral_weight'?"),
+        (["--superpixels", "slick"], "superpixels must be a known name; got 'slick'. Did you mean 'slic'?"),
+        (["--superpixels", "graph,scales=3"], "Did you mean 'scale'?"),
+        (["--islands", "-3"], "islands must be an area of 0 pixels or more; got -3"),
+        (["--holes", "-3"], "holes must be an area of 0 pixels or more; got -3"),
         (["nowhere/*.png"], "image must name a file, a folder with images or a glob; got 'nowhere/*.png'"),
     ],
 )

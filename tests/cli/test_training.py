@@ -76,6 +76,26 @@ def test_evaluate_with_a_crf_has_a_folder_of_its_own(typed, trained, tmp_path):
     assert f"report: {run / 'evaluations/halves-val-crf-iterations-1/report.html'}\n" in result.output
 
 
+def test_evaluate_with_every_refinement(typed, trained, tmp_path):
+    run = shutil.copytree(trained.path, tmp_path / "run")
+    words = ("--tta", "flip", "--crf", "iterations=1", "--superpixels", "graph", "--islands", 30, "--holes", 9)
+    assert typed("evaluate", run, "--no-boundary", *words).exit_code == 0
+    (folder,) = (run / "evaluations").iterdir()
+    assert folder.name == "halves-val-flip-crf-iterations-1-superpixels-graph-islands-30-holes-9"
+    assert "islands must be an area of 0 pixels" in str(typed("evaluate", run, "--islands", "-1").exception)
+
+
+def test_evaluate_cells(typed, trained, tmp_path):
+    run = shutil.copytree(trained.path, tmp_path / "run")
+    result = typed("evaluate", run, "--no-boundary", "--cells", "tree")
+    assert result.exit_code == 0
+    cells = json.loads((run / "metrics.json").read_text())["cells"]
+    assert f"cells of 'tree': Rand F {cells['rand']:.4f} at threshold {cells['threshold']:.2f}, split" in result.output
+    assert f"pixel error {cells['pixel_error']:.4f}\n" in result.output
+    assert "cells of" not in typed("evaluate", run, "--no-boundary").output
+    assert "got 'tre'. Did you mean 'tree'?" in str(typed("evaluate", run, "--cells", "tre").exception)
+
+
 def test_evaluate_refuses_damaged_weights(typed, trained, tmp_path):
     run = shutil.copytree(trained.path, tmp_path / "run")
     weights = run / "model.safetensors"

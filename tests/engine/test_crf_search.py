@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import tv_tensors
 
+from delineate.data.mixture import MixedSamples
 from delineate.engine import crf_search
 from delineate.engine.crf_search import CRFGrid, search_crf, tune_crf
 from delineate.engine.evaluation import measure
@@ -85,6 +86,27 @@ def test_the_best_is_what_evaluation_says_it_is(noisy):
     assert found.without.miou == measure(noisy, scenes, boundary=False).scores["miou"]
     assert found.best.gaussian_weight == 8  # the second channel is noise, which colour would follow
     assert found.trials[0].miou > found.without.miou + 0.1
+
+
+def test_images_are_judged_on_the_classes_that_their_data_labels(noisy):
+    dark = Scenes(1)
+    dark.taxonomy = Taxonomy(("dark",))
+    dark.pairs = [(pixels, np.where(truth == 1, 0, truth)) for pixels, truth in dark.pairs]
+    mixture = MixedSamples([Scenes(2), dark], taxonomy=Taxonomy(("dark", "bright"), background=0))
+    found = search_crf(noisy, mixture, grid=SMALL, rounds=1)
+    for trial in found.trials:
+        judged = measure(noisy, mixture, crf=trial.crf, boundary=False).scores
+        assert (trial.miou, trial.pixel_accuracy) == (judged["miou"], judged["pixel_accuracy"])
+    judged = measure(noisy, mixture, boundary=False).scores
+    assert (found.without.miou, found.without.pixel_accuracy) == (judged["miou"], judged["pixel_accuracy"])
+    alone = measure(noisy, MixedSamples([dark], taxonomy=mixture.taxonomy), boundary=False).scores
+    assert alone["pixel_accuracy"] == 1  # bright is no answer there
+
+
+def test_a_refined_predictor_is_searched_as_it_was(noisy):
+    one = search_crf(noisy, Scenes(1), grid=SMALL, rounds=1)
+    other = search_crf(noisy.refined(crf="default", superpixels="slic"), Scenes(1), grid=SMALL, rounds=1)
+    assert one == other
 
 
 def test_batches_and_rounds(noisy):

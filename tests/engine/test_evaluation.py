@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torchvision import tv_tensors
 
 import delineate as dl
+from delineate.engine.cell_scoring import CellScoring
 from delineate.engine.evaluation import evaluate, measure, predicted_labels
 from delineate.engine.predictor import Predictor
 from delineate.engine.run import Run
 from delineate.engine.weights import ModelCard
-from delineate.errors import DataError, RunError
+from delineate.errors import DataError, RunError, UnknownNameError
 from delineate.structures.outputs import SemanticOutputs
 from delineate.structures.preprocessing import Preprocessing
 from delineate.structures.taxonomy import Taxonomy
@@ -164,9 +165,77 @@ def test_a_refinement_changes_the_labels(told):
     opposite = lambda images, logits: logits.softmax(1)[:, [1, 0, 2]]  # noqa: E731
     found = evaluate(told, data, crf=opposite)
     assert found["confusion"] == [[2, 5, 0], [4, 1, 0], [0, 0, 0]]
-    assert np.array_equal(predicted_labels(told, data, 1, crf=opposite)[2], [[0]])
+    assert np.array_equal(predicted_labels(told.refined(crf=opposite), data, 1)[2], [[0]])
     smooth = measure(told, data, crf="gaussian_weight=20,iterations=2", boundary=False)
     assert smooth.scores["confusion"] != measure(told, data, boundary=False).scores["confusion"]
+
+
+def test_islands_and_holes_are_removed_before_counting(told):
+    prediction = [[0, 0, 0, 0], [0, 1, 1, 1], [0, 1, 2, 1], [2, 1, 1, 1]]
+    truth = [[0, 0, 0, 0], [0, 1, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1]]
+    data = Answered([(prediction, truth)])
+    assert evaluate(told, data)["confusion"] == [[6, 0, 1], [0, 8, 1], [0, 0, 0]]
+    assert evaluate(told, data, holes=1)["confusion"] == [[6, 0, 1], [0, 9, 0], [0, 0, 0]]
+    found = measure(told, data, islands=2)
+    assert found.scores["confusion"] == [[7, 0, 0], [0, 9, 0], [0, 0, 0]]
+    assert found.images[0].pixel_accuracy == 1
+    assert np.array_equal(predicted_labels(told.refined(islands=2), data, 0)[2], truth)
+    # a label that other data ignore is not spared: it is the model's own class
+    two = Answered([([[0, 1], [0, 0]], [[0, 9], [0, 0]])], ignore_index=9)
+    assert evaluate(told, two, islands=2)["pixel_accuracy"] == 1
+
+
+def cells(gap: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two trees with a road between them, and a gap in the predicted road."""
+    truth = np.ones((12, 13), np.uint8)
+    truth[:, 6] = 0
+    prediction = truth.copy()
+    prediction[:gap, 6] = 1
+    return prediction, truth
+
+
+def test_cells_are_those_of_the_scoring_by_itself(told):
+    pairs = [cells(0), cells(2), PAIRS[0], (cells(1)[0], np.full((12, 13), 255))]
+    found = measure(told, Answered(pairs), cells="tree", batch_size=2)
+    scoring = CellScoring(Taxonomy(NAMES), "tree")
+    for prediction, truth in pairs:
+        spelt = torch.stack([(torch.tensor(np.asarray(prediction)) == label).float() for label in range(3)])[None]
+        scoring.update(spelt.softmax(1).numpy(), np.asarray(truth)[None])
+    assert found.scores["cells"] == scoring.compute()
+    assert found.scores["cells"]["class"] == "tree"
+    assert 0.5 < found.scores["cells"]["rand"] < 1
+    # the rest of the scores is as it was
+    assert found.scores["confusion"] == measure(told, Answered(pairs)).scores["confusion"]
+    assert "cells" not in measure(told, Answered(pairs)).scores
+
+
+def test_perfect_cells_score_one_and_a_gap_makes_one_of_two(told):
+    assert measure(told, Answered([cells(0)]), cells="tree").scores["cells"]["rand"] == 1
+    torn = measure(told, Answered([cells(2)]), cells="tree").scores["cells"]
+    assert (torn["rand_split"], torn["rand_merge"]) == (pytest.approx(1), pytest.approx(0.5))
+    assert torn["pixel_error"] == pytest.approx(2 / 156)
+
+
+def test_cells_on_data_with_another_ignored_label(told):
+    prediction, truth = cells(0)
+    truth[:2, :2], prediction[0, 0] = 9, 2
+    found = measure(told, Answered([(prediction, truth)], ignore_index=9), cells="tree").scores["cells"]
+    assert (found["rand"], found["pixel_error"]) == (1, 0)
+
+
+def test_cells_without_a_cell_are_null_on_disk(told, tmp_path):
+    found = measure(told, Answered([([[0, 1]], [[0, 0]])]), cells="tree")
+    found.write(tmp_path / "metrics.json")
+    kept = json.loads((tmp_path / "metrics.json").read_text())["cells"]
+    assert kept["class"] == "tree"
+    assert (kept["rand"], kept["threshold"], kept["pixel_error"]) == (None, None, 0.5)
+
+
+def test_cells_of_no_class_are_refused_before_any_work(told):
+    steps = []
+    with pytest.raises(UnknownNameError, match=r"cells must be a known name; got 'tre'. Did you mean 'tree'"):
+        measure(told, Answered(PAIRS), cells="tre", progress=lambda *step: steps.append(step))
+    assert steps == []
 
 
 def test_everything_ignored_is_nan_and_null_on_disk(told, tmp_path):

@@ -16,7 +16,7 @@ from torch import nn
 from delineate.engine.prediction import predict_files
 from delineate.engine.predictor import Predictor
 from delineate.engine.weights import ModelCard
-from delineate.errors import ArgumentError, DataError
+from delineate.errors import ArgumentError, DataError, UnknownNameError
 from delineate.structures.outputs import SemanticOutputs
 from delineate.structures.preprocessing import Preprocessing
 from delineate.structures.taxonomy import Taxonomy
@@ -180,6 +180,26 @@ def test_options_reach_the_predictor(predictor, tmp_path):
     assert np.array_equal(np.array(Image.open(tmp_path / "out/masks/a.png")), labels)
     with pytest.raises(ArgumentError, match="overlap must be smaller than tile"):
         predict_files(predictor, [tmp_path / "a.png"], out=tmp_path / "out", tile=32, overlap=32)
+
+
+def test_small_regions_are_removed_before_anything_is_written(predictor, tmp_path):
+    labels = np.zeros((16, 16), np.uint8)
+    labels[4:12, 4:12], labels[7:9, 7:9], labels[1, 1] = 1, 2, 2
+    Image.fromarray(np.eye(3)[labels].astype(np.uint8) * 200 + 20).save(tmp_path / "a.png")
+    predict_files(predictor, [tmp_path / "a.png"], out=tmp_path / "out", islands=2, holes=4)
+    mask = np.array(Image.open(tmp_path / "out/masks/a.png"))
+    assert (mask == 1).sum() == 64
+    assert not (mask == 2).any()
+    assert [found["category_id"] for found in written(tmp_path / "out")["annotations"]] == [1]
+
+
+def test_a_wrong_refinement_leaves_earlier_results_alone(predictor, tmp_path):
+    picture(tmp_path / "a.png")
+    predict_files(predictor, [tmp_path / "a.png"], out=tmp_path / "out")
+    before = written(tmp_path / "out")
+    with pytest.raises(UnknownNameError, match="Did you mean 'graph'"):
+        predict_files(predictor, [tmp_path / "a.png"], out=tmp_path / "out", superpixels="grph")
+    assert written(tmp_path / "out") == before
 
 
 def test_an_overlay_too_long_for_a_jpeg_is_a_png(predictor, tmp_path):

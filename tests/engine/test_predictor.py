@@ -19,7 +19,10 @@ from delineate.engine.run import Run
 from delineate.engine.weights import ModelCard
 from delineate.errors import ArgumentError, DataError, RunError, UnknownNameError
 from delineate.models.catalogue import create_model
+from delineate.postprocess.cleaning import remove_islands
 from delineate.postprocess.dense_crf import DenseCRF
+from delineate.postprocess.refinement import Refinement
+from delineate.postprocess.superpixels import SuperpixelVoting
 from delineate.structures.outputs import SemanticOutputs
 from delineate.structures.preprocessing import Preprocessing
 from delineate.structures.taxonomy import Taxonomy
@@ -195,7 +198,7 @@ def test_a_crf_comes_after_the_views_and_sees_the_pixels():
     pixels = np.random.default_rng(4).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     images = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     crf = DenseCRF(bilateral_sigma_xy=10.0, iterations=2)
-    probs = crf(images, predictor.inference("flip")(images))[0]
+    probs = crf(images, predictor.refined(tta="flip").inference()(images))[0]
     found = predictor.predict(pixels, tta="flip", crf="bilateral_sigma_xy=10,iterations=2")
     assert np.array_equal(found.labels, probs.argmax(0).numpy())
     assert np.allclose(found.scores, probs.max(0).values.numpy(), atol=1e-5)
@@ -203,6 +206,53 @@ def test_a_crf_comes_after_the_views_and_sees_the_pixels():
     assert not np.array_equal(predictor.predict(pixels, tta="flip").labels, found.labels)
     one_tile = predictor.predict(pixels, tta="flip", crf=crf, tile=64, overlap=8)
     assert np.array_equal(one_tile.labels, found.labels)
+
+
+def test_superpixels_come_after_the_crf():
+    predictor = predictor_of(Neighbourhood())
+    pixels = np.random.default_rng(4).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    images = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    crf, voting = DenseCRF(iterations=1), SuperpixelVoting(segments=9)
+    probs = voting(images, crf(images, predictor.logits(images)).log())[0]
+    found = predictor.predict(pixels, crf="iterations=1", superpixels="slic,segments=9")
+    assert np.array_equal(found.labels, probs.argmax(0).numpy())
+    assert np.allclose(found.scores, probs.max(0).values.numpy(), atol=1e-5)
+    patches = voting.superpixels(pixels)
+    assert all(len(np.unique(found.labels[patches == patch])) == 1 for patch in np.unique(patches))
+
+
+@pytest.mark.parametrize("tile", [None, 16, 64])
+def test_islands_and_holes_are_removed_from_the_whole_map(brightest, tile):
+    wished = np.zeros((24, 24), np.uint8)
+    wished[4:20, 4:20] = 1
+    wished[14:18, 14:18] = 0  # a hole of 16 pixels, cut by the borders of tiles
+    wished[2, 22] = 2
+    pixels = np.eye(3)[wished].astype(np.uint8) * 200 + 20
+    found = brightest.predict(pixels, islands=2, holes=16, tile=tile, overlap=4)
+    expected = np.zeros((24, 24), np.uint8)
+    expected[4:20, 4:20] = 1
+    assert np.array_equal(found.labels, expected)
+    assert found.labels.dtype == np.uint8
+    plain = brightest.predict(pixels, tile=tile, overlap=4)
+    assert np.array_equal(plain.labels, wished)
+    # the model did not say what these pixels became
+    assert np.array_equal(found.scores, np.where(expected == wished, plain.scores, 0))
+    assert found.scores.dtype == np.float32
+    assert np.array_equal(brightest.predict(pixels, holes=15, tile=tile, overlap=4).labels == 1, wished == 1)
+
+
+def test_a_refined_predictor_refines_everything_it_predicts(brightest, colours):
+    refined = brightest.refined(islands=65, crf=lambda images, logits: logits.softmax(1).flip(1))
+    assert brightest.refinement == Refinement()
+    found = refined.predict(colours)
+    assert np.array_equal(found.labels, remove_islands(2 - wanted(colours), min_area=65))
+    assert not np.array_equal(found.labels, 2 - wanted(colours))
+    # what is named is replaced, the rest stays
+    assert np.array_equal(refined.predict(colours, islands=0).labels, 2 - wanted(colours))
+    assert np.array_equal(refined.predict(colours).labels, found.labels)
+    assert np.array_equal(brightest.predict(colours).labels, wanted(colours))
+    with pytest.raises(TypeError, match="unexpected keyword argument 'island'"):
+        brightest.predict(colours, island=3)
 
 
 def test_each_tile_is_refined_on_its_own():
@@ -281,6 +331,10 @@ def test_options_that_cannot_be(brightest, colours):
         brightest.predict(colours, tta="flp")
     with pytest.raises(UnknownNameError, match=r"crf must be a known name; got 'defalt'\. Did you mean 'default'"):
         brightest.predict(colours, crf="defalt")
+    with pytest.raises(UnknownNameError, match=r"superpixels must be a known name; got 'slik'\. Did you mean 'slic'"):
+        brightest.predict(colours, superpixels="slik")
+    with pytest.raises(ArgumentError, match="islands must be an area of 0 pixels or more; got -4"):
+        brightest.predict(colours, islands=-4)
     with pytest.raises(UnknownNameError, match="precision must be a known name; got 'bf16'"):
         Predictor(Brightest(), brightest.card, precision="bf16")
 

@@ -19,6 +19,7 @@ from delineate.data.order import BatchOrder
 from delineate.engine.checkpointing import RunCheckpoints
 from delineate.engine.evaluation import measure
 from delineate.engine.predictor import load
+from delineate.engine.preparation import check_recipe
 from delineate.engine.recipe import build_recipe
 from delineate.engine.semantic import SemanticSegmentation
 from delineate.engine.session import Session
@@ -115,6 +116,21 @@ def test_a_mixture_trains_and_is_measured_on_the_classes_that_each_part_labels(s
     report_run(run)
     assert json.loads((run.path / "metrics.json").read_text())["data"] == "squares+greens"
     assert "squares+greens" in (run.path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("begin", [lambda recipe: Session(recipe, devices=1), check_recipe])
+def test_an_adversary_needs_data_that_label_every_class(begin, squares, greens, tiny):
+    tiny["data"] |= {"path": [str(squares), str(greens)]}
+    begin(build_recipe(tiny))
+    tiny["adversarial"] = {"width": 4}
+    text = (
+        r"adversarial must be left out where images do not label every class; got '.*greens.*0\.png.*', whose data set "
+        r"does not label red\. Train without, or on data\.classes that all data sets label\."
+    )
+    with pytest.raises(RecipeError, match=text):
+        begin(build_recipe(tiny))
+    begin(build_recipe(tiny, ["data.classes=[nothing, green]"]))
+    begin(build_recipe(tiny, [f"data.path={squares}"]))
 
 
 def test_the_classes_of_a_mixture_can_be_given(squares, greens, tiny):

@@ -1,14 +1,28 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields, replace
+from inspect import signature
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from delineate.errors import ArgumentError, UnknownNameError
+from delineate.postprocess.cleaning import fill_holes, remove_islands
 from delineate.postprocess.dense_crf import DenseCRF
-from delineate.postprocess.refinement import crf_parameters, parse_crf, refined
+from delineate.postprocess.refinement import (
+    Refinement,
+    RefinementOptions,
+    crf_parameters,
+    parse_crf,
+    parse_superpixels,
+    refined,
+    superpixel_parameters,
+)
+from delineate.postprocess.superpixels import SuperpixelVoting, graph_superpixels, slic_superpixels
+from delineate.postprocess.test_time_augmentation import augmented, parse_views
 
 
 def half_and_half(images: Tensor) -> Tensor:
@@ -99,3 +113,94 @@ def test_files_that_are_refused(tmp_path, content, message):
     path.write_text(content)
     with pytest.raises((ArgumentError, UnknownNameError), match=message):
         parse_crf(str(path))
+
+
+def test_superpixels_by_text():
+    assert parse_superpixels("slic") == parse_superpixels(" SLIC ") == SuperpixelVoting("slic")
+    found = parse_superpixels("graph, scale=200,min_size = 5")
+    assert found == SuperpixelVoting("graph", scale=200.0, min_size=5)
+    assert isinstance(found.min_size, int)
+    assert superpixel_parameters(found) == {"sigma": 0.8, "scale": 200.0, "min_size": 5}
+
+
+@pytest.mark.parametrize(("method", "function"), [("slic", slic_superpixels), ("graph", graph_superpixels)])
+def test_the_options_of_a_method_are_those_of_its_function(method, function):
+    own = superpixel_parameters(SuperpixelVoting(method))
+    defaults = {name: option.default for name, option in signature(function).parameters.items() if name != "image"}
+    assert own == defaults
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("slick", UnknownNameError, "superpixels must be a known name; got 'slick'. Did you mean 'slic'"),
+        ("slic,segment=9", UnknownNameError, "option of slic superpixels .*'segment'. Did you mean 'segments'"),
+        ("slic,scale=9", UnknownNameError, "option of slic superpixels must be a known name; got 'scale'"),
+        ("graph,scale", UnknownNameError, "superpixels must be a known name; got 'scale'"),
+        ("slic,", ArgumentError, "superpixels must be 'slic' or 'graph', then name=value with commas; got 'slic,'"),
+        ("slic,segments=", ArgumentError, "superpixels must be 'slic' or 'graph', then name=value"),
+        ("slic,segments=2.5", ArgumentError, "segments must be a whole number; got '2.5'"),
+        ("slic,segments=0", ArgumentError, "segments must be at least 1; got 0"),
+        ("graph,scale=nan", ArgumentError, "scale must be 0 or more; got nan"),
+    ],
+)
+def test_superpixels_that_are_refused(text, error, message):
+    with pytest.raises(error, match=message):
+        parse_superpixels(text)
+
+
+def test_views_come_first_then_the_crf_then_superpixels():
+    images = torch.randint(0, 256, (2, 3, 12, 16), dtype=torch.uint8)
+    small = lambda images: half_and_half(images) / 100  # noqa: E731
+    crf = DenseCRF(bilateral_weight=0.0, gaussian_weight=0.5, iterations=2)
+    voting = SuperpixelVoting(segments=6)
+    views = augmented(small, parse_views("flip"))
+    expected = voting(images, crf(images, views(images)).log())
+    found = Refinement("flip", "bilateral_weight=0,gaussian_weight=0.5,iterations=2", "slic,segments=6").over(small)(images).softmax(1)
+    torch.testing.assert_close(found, expected)
+    assert torch.equal(Refinement("flip", crf, voting).over(small)(images).softmax(1), found)
+    other_way = crf(images, voting(images, views(images)).log())
+    assert (found - other_way).abs().max() > 0.01
+
+
+def test_islands_go_before_holes():
+    labels = np.zeros((7, 7), np.uint8)
+    labels[1:6, 1:6] = 1
+    labels[2:4, 2:4] = 0  # a hole of four
+    labels[0, 0] = 2  # an island of one, at the edge
+    cleaned = Refinement(islands=2, holes=4).cleaned(labels)
+    assert cleaned.dtype == np.uint8
+    assert np.array_equal(cleaned, fill_holes(remove_islands(labels, min_area=2), max_area=4))
+    assert (cleaned == 1).sum() == 25
+    assert not (cleaned == 2).any()
+    assert np.array_equal(Refinement(islands=2).cleaned(labels), remove_islands(labels, min_area=2))
+    assert np.array_equal(Refinement(holes=4).cleaned(labels), fill_holes(labels, max_area=4))
+    assert np.array_equal(Refinement(holes=3).cleaned(labels), labels)
+    ignored = np.where(labels == 0, 9, labels)
+    assert np.array_equal(Refinement(islands=9, holes=9).cleaned(ignored, ignore_index=9) == 9, ignored == 9)
+
+
+def test_nothing_is_done_when_nothing_is_asked():
+    plain, labels = Refinement(tta=" ", crf="", superpixels=" "), np.zeros((2, 2), np.int64)
+    assert plain.over(half_and_half) is half_and_half
+    assert plain.cleaned(labels) is labels
+    assert replace(plain, crf="default").steps == (DenseCRF(),)
+
+
+def test_the_keywords_are_the_fields():
+    assert list(RefinementOptions.__annotations__) == [field.name for field in fields(Refinement)]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"islands": -1}, ArgumentError, "islands must be an area of 0 pixels or more; got -1"),
+        ({"holes": -2}, ArgumentError, "holes must be an area of 0 pixels or more; got -2"),
+        ({"tta": "flp"}, UnknownNameError, "Did you mean 'flip'"),
+        ({"crf": "defalt"}, UnknownNameError, "Did you mean 'default'"),
+        ({"superpixels": "grap"}, UnknownNameError, "Did you mean 'graph'"),
+    ],
+)
+def test_a_wrong_refinement_is_refused_before_any_work(options, error, message):
+    with pytest.raises(error, match=message):
+        Refinement(**options)

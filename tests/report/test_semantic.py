@@ -8,7 +8,8 @@ from PIL import Image
 from delineate.engine.evaluation import measure
 from delineate.engine.run import Run
 from delineate.engine.training import train
-from delineate.errors import RunError
+from delineate.errors import RunError, UnknownNameError
+from delineate.postprocess.dense_crf import DenseCRF
 from delineate.report import semantic
 from delineate.report.semantic import report_folder, report_run
 
@@ -82,6 +83,49 @@ def test_a_crf_is_named_with_all_its_parameters(run):
     assert "Dense CRF" not in run.report.read_text(encoding="utf-8")
 
 
+def test_a_refinement_is_told_step_by_step(run):
+    out, texts = run.path / "cleaned", {"superpixels": "slic,segments=30", "islands": 1200, "holes": 7}
+    scores = report_run(run, boundary=False, out=out, tta="flip", **texts)
+    page = (out / run.report.name).read_text(encoding="utf-8")
+    for text in ("slic, segments=30, compactness=10.0", "fewer than 1,200 pixels", "at most 7 pixels", "flip"):
+        assert text in page
+    plain = report_run(run, boundary=False, out=run.path / "plain")
+    page = (run.path / "plain" / run.report.name).read_text(encoding="utf-8")
+    for text in ("Superpixels", "Islands", "Holes"):
+        assert text not in page
+    # no region of 20 x 28 pixels has 1200: one class is left of each image
+    assert scores.scores["confusion"] != plain.scores["confusion"]
+
+
+def test_what_is_not_known_by_a_text_is_told_by_its_name(run):
+    def sharpened(images, logits):
+        return (3 * logits).softmax(1)
+
+    report_run(run, boundary=False, out=run.path / "own", crf=sharpened)
+    assert "sharpened" in (run.path / "own" / run.report.name).read_text(encoding="utf-8")
+
+
+def test_cells_are_kept_and_shown(run):
+    folder = report_folder(run)
+    evaluation = report_run(run, boundary=False, cells="wall")
+    assert folder == run.path  # a score more, of the same predictions
+    cells = evaluation.scores["cells"]
+    kept = json.loads(run.metrics.read_text())["cells"]
+    assert kept == cells
+    assert 0 < cells["rand"] <= 1
+    page = run.report.read_text(encoding="utf-8")
+    assert "Cells of &#39;wall&#39;" in page
+    assert semantic.cells_in_words(cells) in page
+    with pytest.raises(UnknownNameError, match=r"cells must be a known name; got 'wal'\. Did you mean 'wall'"):
+        report_run(run, cells="wal")
+
+
+def test_undefined_cells_in_words():
+    names = ("rand", "rand_split", "rand_merge", "information", "threshold", "pixel_error")
+    text = semantic.cells_in_words(dict.fromkeys(names, math.nan))
+    assert text == "Rand F n/a at threshold n/a, split n/a, merge n/a, information n/a, pixel error n/a"
+
+
 def test_another_split(run):
     evaluation = report_run(run.path, split="train", boundary=False)
     assert {image.name for image in evaluation.images} == {f"train{number}" for number in range(4)}
@@ -101,6 +145,12 @@ def test_a_run_keeps_its_own_scores(run, tmp_path):
         run.path / "evaluations/stripes-val-flip-crf-iterations-2-bilateral_weight-4.5"
     )
     assert report_folder(run, crf="some/crf.json") == run.path / "evaluations/stripes-val-crf"
+    assert report_folder(run, tta="", crf="", superpixels="", islands=0, holes=0) == run.path
+    assert report_folder(run, superpixels="graph") == run.path / "evaluations/stripes-val-superpixels-graph"
+    everything = report_folder(run, split="train", crf="default", superpixels="slic,segments=90", islands=50, holes=20)
+    assert everything.name == "stripes-train-crf-superpixels-slic-segments-90-islands-50-holes-20"
+    assert report_folder(run, islands=5) != report_folder(run, holes=5)
+    assert report_folder(run, crf=DenseCRF(iterations=3)).name.startswith("stripes-val-crf-iterations-3-")
     assert report_folder(run, crf="some/crf-walls.json") == run.path / "evaluations/stripes-val-crf-walls"
     report_run(run, data=stripes, boundary=False, out=tmp_path / "new/scores")
     assert {file.name for file in (tmp_path / "new/scores").iterdir()} == {"metrics.json", "report.html"}

@@ -22,9 +22,9 @@ class MultiScaleInputs(nn.Module):
     Source: Chen et al., "DeepLab", PAMI 2018, section 3.2: branches that share their parameters, interpolated to the
     image's resolution and fused by the maximum at each position, in training and in testing; each branch's scores get
     a loss of their own, as in its released definitions (there all losses weigh the same: ``auxiliary_weight=1``).
-    Differs: images are resized with pixels as areas, where the release aligns corners. The largest is taken of logits at
-    the image's size, as the paper says; the release takes it of scores at stride 8, and interpolates then. Side heads of
-    the segmenter itself are left out.
+    Differs: images are resized with pixels as areas, where the release aligns corners. The largest is taken of logits
+    at the image's size, as the paper says; the release takes it of scores at stride 8, and interpolates then. Side
+    heads of the segmenter itself are left out.
 
     Args:
         model: the segmenter; its attributes ``encoder``, ``in_channels`` and ``num_classes`` show through.

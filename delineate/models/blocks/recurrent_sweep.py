@@ -14,8 +14,9 @@ class BidirectionalGRU(nn.Module):
     """Gated recurrent units that read sequences forwards and backwards.
 
     Source: Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder", EMNLP 2014.
-    Differs: PyTorch's unit resets the previous state after its matrix, as cuDNN's does. While a model is exported, the
-    same weights are written as one ONNX ``GRU``: PyTorch's exporter would unroll the steps, for one length alone.
+    Differs: PyTorch's unit resets the previous state after its matrix, as cuDNN's and Lasagne's do. While a model is
+    exported, the same weights are written as one ONNX ``GRU``: PyTorch's exporter would unroll the steps, for one
+    length alone.
 
     Args:
         in_channels: of each step.

@@ -25,7 +25,9 @@ def test_others_have_none(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["timm/resnet50", "torchvision/resnet50"])
-@pytest.mark.parametrize(("stride", "before", "after"), [(8, (1, 2), (2, 4)), (16, (1, 1), (1, 2)), (32, (1, 1), (1, 1))])
+@pytest.mark.parametrize(
+    ("stride", "before", "after"), [(8, (1, 2), (2, 4)), (16, (1, 1), (1, 2)), (32, (1, 1), (1, 1))]
+)
 def test_whole_stages(name: str, stride: int, before: tuple[int, int], after: tuple[int, int]) -> None:
     with torch.device("meta"):
         encoder = create_encoder(name, output_stride=stride)
