@@ -123,12 +123,15 @@ def check_losses(losses: nn.Module, taxonomy: Taxonomy) -> None:
     losses(SemanticOutputs(torch.zeros(1, taxonomy.num_classes, 1, 1)), torch.zeros(1, 1, 1, dtype=torch.long))
 
 
-def check_recipe(recipe: Recipe, resumed: Run | None = None) -> None:
+def check_recipe(recipe: Recipe, resumed: Run | None = None) -> nn.Module:
     """Raise what a session of the recipe would, as far as it shows before images are read.
 
     Args:
         recipe: of one stage.
         resumed: the run that goes on, if it does.
+
+    Returns:
+        Its model, of which shapes alone are sure to be there.
     """
     samples = open_split(recipe.data, recipe.data.train_split)
     check_adversary(samples, recipe)
@@ -149,3 +152,4 @@ def check_recipe(recipe: Recipe, resumed: Run | None = None) -> None:
             loss = {**loss, "class_weights": None}
         losses.append(loss)
     check_losses(create_losses(losses, ignore_index=samples.taxonomy.ignore_index), samples.taxonomy)
+    return model

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
+from torch import nn
 
 from delineate.engine.checkpointing import TrainingInterrupted
 from delineate.engine.preparation import check_recipe
@@ -104,14 +105,27 @@ def check_stages(recipe: Recipe, run: Run | None = None) -> Recipe:
     """
     recipes = stage_recipes(recipe)
     folders = [None] * len(recipes) if run is None else _folders(run, len(recipes))
+    before: nn.Module | None = None
     for number, (own, folder) in enumerate(zip(recipes, folders, strict=True), start=1):
         if folder is None or folder is run or not _finished(folder):
             began = folder is not None and folder.last_checkpoint.is_file()
             if number > 1:  # what it starts from is not there yet
                 own = msgspec.structs.replace(own, start=msgspec.structs.replace(own.start, weights=""))
             with _place(number):
-                check_recipe(own, folder if began else None)
+                model = check_recipe(own, folder if began else None)
+                if before is not None and not _shared(before, model):
+                    raise RecipeError(
+                        f"model must share weights with that of the stage before; got '{own.model['name']}', of which "
+                        "none has a name and a shape of its."
+                    )
+            before = model
     return recipes[-1]
+
+
+def _shared(one: nn.Module, other: nn.Module) -> bool:
+    """Whether any weight of one has a name and a shape of the other's."""
+    shapes = {(name, weight.shape) for name, weight in one.state_dict().items() if weight.ndim}
+    return any((name, weight.shape) in shapes for name, weight in other.state_dict().items())
 
 
 def train_stages(recipe: Recipe, run: Run, *, resume: bool, progress: bool) -> Run:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.ndimage
 from PIL import Image
 
+from delineate.engine import prediction
+from delineate.engine.prediction import WrittenPredictions
 from delineate.export import catalogue
 
 
@@ -46,14 +47,20 @@ def test_a_crf_refines(typed, trained, pictures):
     assert max(found["score"] for found in sure) > max(found["score"] for found in plain)
 
 
-def test_superpixels_islands_and_holes(typed, trained, pictures):
-    words = ("--superpixels", "slic,segments=4", "--islands", 200, "--holes", 500, "--no-overlays")
-    assert typed("predict", trained.path, pictures / "colour.png", *words).exit_code == 0
-    with Image.open("predictions/masks/colour.png") as mask:
-        labels = np.array(mask)
-    for label in np.unique(labels):
-        regions, count = scipy.ndimage.label(labels == label)
-        assert min(np.bincount(regions.ravel())[1:]) >= 200, (label, count)
+def test_every_refinement_is_handed_over(typed, trained, pictures, monkeypatch):
+    given = {}
+
+    def write(run, images, **options):
+        given.update(options)
+        return WrittenPredictions(1)
+
+    monkeypatch.setattr(prediction, "predict_files", write)
+    wanted = {"tta": "flip", "crf": "default", "superpixels": "slic,segments=4", "islands": 20, "holes": 30}
+    words = [word for name, value in wanted.items() for word in (f"--{name}", value)]
+    assert typed("predict", trained.path, pictures, *words).exit_code == 0
+    assert given.items() >= wanted.items()
+    assert typed("predict", trained.path, pictures).exit_code == 0
+    assert [given[name] for name in wanted] == ["", "", "", 0, 0]
 
 
 def test_help_tells_the_refinements_in_their_order(typed):

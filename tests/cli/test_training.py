@@ -82,6 +82,9 @@ def test_evaluate_with_every_refinement(typed, trained, tmp_path):
     assert typed("evaluate", run, "--no-boundary", *words).exit_code == 0
     (folder,) = (run / "evaluations").iterdir()
     assert folder.name == "halves-val-flip-crf-iterations-1-superpixels-graph-islands-30-holes-9"
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    for text in ("graph, sigma=0.8", "iterations=1", "fewer than 30 pixels", "at most 9 pixels"):
+        assert text in page
     assert "islands must be an area of 0 pixels" in str(typed("evaluate", run, "--islands", "-1").exception)
 
 

@@ -97,7 +97,14 @@ def test_sampling_and_mixing_are_off_unless_asked_for():
         ({"augmentation": {"flip_horisontal": 1}}, [], "flip_horizontal"),
         ({"loss": []}, [], "loss must name at least one loss"),
         ({"loss": [{"weight": 1}]}, [], r"loss\[0\].name must be"),
-        ({"trainer": 3}, [], "trainer must be a section of keys; got 3"),
+        ({"trainer": 3}, [], "^trainer must be a section of keys; got 3"),
+        ({"adversarial": True}, [], "^adversarial must be a section of keys; got True"),
+        ({}, ["adversarial.weight=0"], r"adversarial.weight must be above 0; got 0\.$"),
+        ({}, ["optimizer.betas=[0.5,1.5]"], r"optimizer.betas\[1\] must be below 1; got 1.5"),
+        ({"stages": 3}, [], "stages must be a list; got `int`"),
+        ({"stages": [None]}, [], r"stages\[0\] must be a mapping; got `null`"),
+        ({"stages": [None]}, ["stages.0.trainer.seed=2"], "got '0', which is a single value"),
+        ({"stages": [{}]}, ["stages.1.trainer.seed=2"], "stages.1.trainer.seed must reach an existing entry"),
     ],
 )
 def test_mistakes_name_the_key(values, settings, message):

@@ -9,6 +9,7 @@ from torchvision import tv_tensors
 from delineate.data.batches import SemanticCollate
 from delineate.engine.recipe import build_recipe
 from delineate.engine.semantic import SemanticSegmentation
+from delineate.engine.training import train
 from delineate.losses.catalogue import create_losses
 from delineate.models.catalogue import create_model
 from delineate.structures.preprocessing import Preprocessing
@@ -73,3 +74,28 @@ def test_a_partly_labelled_image_is_given_only_classes_that_its_data_labels(rest
     assert ours.scores.compute()["confusion"] == expected.tolist()
     chosen = probs.gather(1, batch.target[:, None]) / probs.sum(1, keepdim=True)
     assert float(ours.val_loss.compute()) == pytest.approx(float(-chosen.log().mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "optimizer"), [("bfloat16", "adamw"), ("float32", "sgd")])
+def test_gradients_are_clipped_in_any_precision(squares, tiny, tmp_path, monkeypatch, precision, optimizer):
+    norms = []
+
+    original = SemanticSegmentation.configure_gradient_clipping
+
+    def noted(self, *arguments, **options):
+        original(self, *arguments, **options)
+        norms.append(torch.stack([p.grad.norm() for p in self.model.parameters() if p.grad is not None]).norm().item())
+
+    monkeypatch.setattr(SemanticSegmentation, "configure_gradient_clipping", noted)
+    tiny["data"] |= {"path": str(squares)}
+    tiny["optimizer"] |= {"name": optimizer}
+    tiny["trainer"] |= {"max_epochs": 1, "precision": precision, "gradient_clip": 0.01}
+    train(tiny, out=tmp_path / "run", progress=False)
+    assert 0 < max(norms) <= 0.0101
+
+
+def test_float16_takes_an_optimizer_that_leaves_scaling_to_lightning():
+    own = module()
+    for precision, fused in (("float16", False), ("bfloat16", True)):
+        own.recipe = build_recipe({}, [f"trainer.precision={precision}"])
+        assert own.configure_optimizers()["optimizer"].defaults["fused"] is fused

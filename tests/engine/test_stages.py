@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from delineate.engine.checkpointing import TrainingInterrupted
 from delineate.engine.recipe import build_recipe, read_recipe
 from delineate.engine.semantic import SemanticSegmentation
 from delineate.engine.stages import final_recipe, stage_recipes
@@ -121,3 +124,97 @@ def test_errors(squares: Path, tiny: dict[str, Any], staged: dict[str, Any], tmp
         train({**values, "start": {"freeze": ["stage"]}}, out=tmp_path / "a", progress=False)
     with pytest.raises(ArgumentError, match=r"devices must be 1 for a recipe with stages; got 2. Train each stage"):
         train(staged, out=tmp_path / "b", devices=2, progress=False)
+
+
+def test_every_stage_is_looked_through_before_the_first(staged: dict[str, Any], tmp_path: Path) -> None:
+    def refused(stage: dict[str, Any], message: str, **base: Any) -> None:
+        with pytest.raises(RecipeError, match=message):
+            train({**staged, **base, "stages": [{}, stage]}, out=tmp_path / "run", progress=False)
+        assert not (tmp_path / "run").exists()
+
+    refused({"model": "unte"}, r"stages.1: model must be a known name; got 'unte'. Did you mean 'unet'")
+    refused({"model": {"name": 3}}, r"stages.1: model.name must be the name of a model; got 3")
+    refused({"model": 3}, r"stages.1: model must be a mapping; got `int`")
+    refused({"model": "enet"}, r"stages.1: model must share weights with that of the stage before; got 'enet'")
+    refused({"loss": [{"name": "focal", "gama": 1}]}, r"stages.1: option of loss 'focal' .* Did you mean 'gamma'")
+    refused({"loss": [{"name": "focal", "alpha": [1, 2]}]}, r"stages.1: alpha must hold 3 values")
+    refused({"loss": [{"name": "cross_entropy", "class_weights": "enett"}]}, r"stages.1: class_weights .* mean 'enet'")
+    refused({"start": {"freeze": ["encode"]}}, r"stages.1: start.freeze must name parts of fcn32s; got 'encode'")
+    refused({"data": {"train_split": "easy"}}, r"stages.1: split must be a known name; got 'easy'")
+    refused({}, r"stages.0: start.weights: weights must be a file; got '.*nowhere'", start={"weights": "nowhere"})
+
+
+def test_an_empty_section_of_a_stage_changes_nothing() -> None:
+    base = build_recipe({"data": {"path": "cells"}, "adversarial": {}, "stages": [{"data": None, "adversarial": None}]})
+    (stage,) = stage_recipes(base)
+    assert stage.data == base.data
+    assert stage.adversarial is None
+
+
+def test_a_stage_before_the_last_is_resumed_with_its_run(
+    staged: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C names the whole run; values set when it goes on are kept, also if it stops again at once."""
+    step = SemanticSegmentation.training_step
+
+    def interrupted(self: SemanticSegmentation, *arguments: Any) -> torch.Tensor:
+        signal.raise_signal(signal.SIGINT)
+        return step(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SemanticSegmentation, "training_step", interrupted)
+        with pytest.raises(TrainingInterrupted, match=rf"Continue with --resume {tmp_path / 'run'}$"):
+            train(staged, out=tmp_path / "run", progress=False)
+        with pytest.raises(TrainingInterrupted):
+            train(resume=tmp_path / "run", settings=["stages.2.trainer.max_epochs=2"], progress=False)
+    run = train(resume=tmp_path / "run", progress=False)
+    assert len(run.curves.read_text().splitlines()) == 3
+
+
+def test_what_a_finished_stage_was_not_trained_with_is_said(
+    staged: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    staged["stages"] = [{"augmentation": {"preset": "none"}}, {}]  # a crop that the images decide
+    run = train(staged, out=tmp_path / "run", progress=False)
+    train(resume=run.path, settings=["stages.1.trainer.max_epochs=2", "data.workers=1"], progress=False)
+    assert caplog.text == ""
+    train(resume=run.path, settings=["trainer.max_epochs=3"], progress=False)
+    assert "stages.0 is finished and stays as it was trained: trainer.max_epochs 1, not 3." in caplog.text
+
+
+def test_a_resumed_run_keeps_its_stages_and_its_models(staged: dict[str, Any], tmp_path: Path) -> None:
+    staged["stages"] = staged["stages"][:2]
+    run = train(staged, out=tmp_path / "run", progress=False)
+    kept = run.recipe.read_bytes()
+    with pytest.raises(RecipeError, match=r"stages must stay 2 in a run that goes on; got 0. Train further stages in"):
+        train(resume=run.path, settings=["stages=[]"], progress=False)
+    with pytest.raises(RecipeError, match=r"stages.1: a run that goes on must keep its model; got 'skips.1.*has none"):
+        train(resume=run.path, settings=["stages.1.model.name=fcn8s"], progress=False)
+    own = run.path / "stages" / "1"
+    with pytest.raises(RecipeError, match=r"must keep its model; got '.*' of \(.*\), where '.*stages.1' has one of \("):
+        train(resume=own, settings=["model.width=0.125"], progress=False)
+    assert run.recipe.read_bytes() == kept
+    assert build_recipe(read_recipe(own / "recipe.yaml")).model["width"] == 1 / 16
+
+
+def test_a_half_written_stage_is_not_finished(staged: dict[str, Any], tmp_path: Path) -> None:
+    run = train({**staged, "stages": staged["stages"][:2]}, out=tmp_path / "run", progress=False)
+    card = run.path / "stages" / "1" / "model.json"
+    before = card.read_text()
+    card.unlink()  # killed between the weights and their card
+    train(resume=run.path, progress=False)
+    assert card.read_text() == before
+
+
+def test_paths_are_kept_from_the_root(
+    squares: Path, staged: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(squares.parent)
+    first = train({**staged, "stages": []}, out=tmp_path / "first", progress=False)
+    monkeypatch.chdir(tmp_path)
+    relative = os.path.relpath(squares)
+    stages = [{"start": {"weights": "first"}, "data": {"path": relative}}, {"data": {"path": [relative]}}]
+    run = train({**staged, "stages": stages}, out=tmp_path / "run", progress=False)
+    written = build_recipe(read_recipe(run.recipe)).stages
+    assert written[0] == {"start": {"weights": str(first.path.resolve())}, "data": {"path": str(squares.resolve())}}
+    assert written[1] == {"data": {"path": [str(squares.resolve())]}}

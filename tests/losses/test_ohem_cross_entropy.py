@@ -84,3 +84,5 @@ def test_errors():
         OhemCrossEntropy(threshold=1.5)
     with pytest.raises(ArgumentError, match=r"min_share must lie in 0\.\.1; got 100000"):
         OhemCrossEntropy(min_share=100_000)
+    with pytest.raises(ArgumentError, match=r"min_share must be above 0 where threshold is 0; got 0"):
+        OhemCrossEntropy(threshold=0, min_share=0)
