@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy as plain_cross_entropy
 from bench.timing import Comparison, compare
 from delineate.engine.optimization import create_optimizer
 from delineate.engine.precision import autocast_dtype, resolve_precision
-from delineate.engine.recipe import OptimizerRecipe
+from delineate.engine.recipe_sections import OptimizerRecipe
 from delineate.losses.catalogue import create_losses
 from delineate.models.catalogue import create_model
 from delineate.structures.preprocessing import Preprocessing

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from delineate.data.order import sample_seed
-from delineate.engine.recipe import AdversarialRecipe
+from delineate.engine.recipe_sections import AdversarialRecipe
 from delineate.engine.synchronisation import mean_over_processes, world_size
 from delineate.losses.adversarial import (
     adversary_channels,

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from delineate.checks import require
-from delineate.engine.recipe import OptimizerRecipe, ScheduleRecipe
+from delineate.engine.recipe_sections import OptimizerRecipe, ScheduleRecipe
 
 
 def parameter_groups(model: nn.Module, recipe: OptimizerRecipe) -> list[dict[str, Any]]:

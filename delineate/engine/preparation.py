@@ -15,7 +15,8 @@ from delineate.data.order import sample_seed
 from delineate.data.samples import Samples
 from delineate.data.statistics import WEIGHT_SCHEMES
 from delineate.engine.checkpointing import read_checkpoint
-from delineate.engine.recipe import DataRecipe, Recipe
+from delineate.engine.recipe import Recipe
+from delineate.engine.recipe_sections import DataRecipe
 from delineate.engine.run import Run
 from delineate.engine.weights import without_downloads
 from delineate.errors import DelineateError, RecipeError, RunError, UnknownNameError

@@ -14,7 +14,8 @@ from delineate.data.mixture import open_mixture
 from delineate.data.samples import Samples
 from delineate.engine.evaluation import Evaluation, ImageScore, measure, predicted_labels
 from delineate.engine.predictor import Predictor, displayed, load
-from delineate.engine.recipe import DataRecipe, build_recipe, read_recipe
+from delineate.engine.recipe import build_recipe, read_recipe
+from delineate.engine.recipe_sections import DataRecipe
 from delineate.engine.run import Run, open_run
 from delineate.engine.stages import final_recipe
 from delineate.postprocess.dense_crf import DenseCRF

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from delineate.engine.adversarial import Adversary
-from delineate.engine.recipe import AdversarialRecipe, build_recipe
+from delineate.engine.recipe import build_recipe
+from delineate.engine.recipe_sections import AdversarialRecipe
 from delineate.engine.semantic import SemanticSegmentation
 from delineate.engine.training import train
 from delineate.errors import RecipeError

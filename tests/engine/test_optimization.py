@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from delineate.engine.optimization import create_optimizer, parameter_groups, schedule_factor
-from delineate.engine.recipe import OptimizerRecipe, ScheduleRecipe
+from delineate.engine.recipe_sections import OptimizerRecipe, ScheduleRecipe
 
 
 class Segmenter(nn.Module):
