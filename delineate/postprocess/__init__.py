@@ -6,11 +6,13 @@ from delineate.lazy import lazy_names
 
 _EXPORTS = {
     "DenseCRF": "dense_crf",
+    "Refinement": "refinement",
     "SuperpixelVoting": "superpixels",
     "Views": "test_time_augmentation",
     "augmented": "test_time_augmentation",
     "fill_holes": "cleaning",
     "graph_superpixels": "superpixels",
+    "parse_crf": "refinement",
     "parse_views": "test_time_augmentation",
     "predict_tiled": "tiling",
     "refined": "refinement",
