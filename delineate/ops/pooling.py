@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from delineate.checks import require
 
@@ -20,8 +21,8 @@ def average_over_bins(features: Float[Tensor, "B C H W"], bins: int) -> Float[Te
     multiple of n, and where L is smaller than n, pixels occur again and again.
 
     Source: the pyramid of He et al., "Spatial Pyramid Pooling in Deep Convolutional Networks", ECCV 2014, with means.
-    Differs: nothing; equal to ``torch.nn.functional.adaptive_avg_pool2d``. That has no ONNX form for a size that is not
-    known yet, and no deterministic gradient on CUDA; two matrix products have both.
+    Differs: nothing; it is ``torch.nn.functional.adaptive_avg_pool2d``. Where that has no ONNX form (a size that is not
+    known yet) or no deterministic gradient (CUDA), two matrix products give the same values.
 
     Args:
         features: at least 1 x 1 pixels.
@@ -37,6 +38,13 @@ def average_over_bins(features: Float[Tensor, "B C H W"], bins: int) -> Float[Te
     require(bins >= 1, "bins", "be at least 1", bins)
     if bins == 1:
         return features.mean((2, 3), keepdim=True)
+    if torch.compiler.is_exporting() or (features.is_cuda and torch.are_deterministic_algorithms_enabled()):
+        return products_over_bins(features, bins)
+    return functional.adaptive_avg_pool2d(features, bins)
+
+
+def products_over_bins(features: Float[Tensor, "B C H W"], bins: int) -> Float[Tensor, "B C N N"]:
+    """:func:`average_over_bins` as two matrix products, which every backend has, and which take longer on a CPU."""
     rows, row_counts = _bin_members(features.shape[2], bins, features)
     columns, column_counts = _bin_members(features.shape[3], bins, features)
     # ones and zeros are exact in every format; each sum is divided at once, lest it leave the range of float16
