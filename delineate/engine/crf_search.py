@@ -26,6 +26,7 @@ from delineate.engine.loading import validation_batches
 from delineate.engine.predictor import Predictor, load
 from delineate.engine.recipe import build_recipe, read_recipe
 from delineate.engine.run import Run, open_run
+from delineate.engine.stages import final_recipe
 from delineate.files import write_json
 from delineate.metrics.semantic import semantic_scores
 from delineate.ops.confusion import confusion_matrix
@@ -289,7 +290,7 @@ def tune_crf(
         DataError: when the data cannot be read or has other classes.
     """
     run = run if isinstance(run, Run) else open_run(run)
-    read = build_recipe(read_recipe(run.recipe)).data
+    read = final_recipe(build_recipe(read_recipe(run.recipe))).data
     dataset = open_mixture(
         data or read.path,
         split=split or read.val_split,
