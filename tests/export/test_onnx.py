@@ -12,26 +12,20 @@ from torch import Tensor, nn
 from delineate.errors import ArgumentError, MissingDependencyError
 from delineate.export import onnx as module
 from delineate.export.onnx import export_onnx
-from delineate.models.catalogue import create_model, list_models
+from delineate.models.catalogue import create_model
 from delineate.ops.mirroring import mirror_pad
 from delineate.ops.padding import crop_to_size, pad_to_multiple
 from delineate.ops.unpooling import max_pool, max_unpool
 from delineate.structures.outputs import SemanticOutputs
 from delineate.structures.preprocessing import Preprocessing
 from delineate.structures.taxonomy import Taxonomy
+from tests.models.small import SMALL
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-SMALL = {
-    "unet": {"encoder": "resnet18", "decoder_channels": (16, 8, 8, 8, 8)},
-    "deeplabv3plus": {"encoder": "resnet18"},
-    "unet_original": {"base_channels": 2},
-    "segnet": {"base_channels": 4},
-    "fcn8s": {"width": 1 / 8, "fc_channels": 16},
-    "fcn16s": {"width": 1 / 8, "fc_channels": 16},
-    "fcn32s": {"width": 1 / 8, "fc_channels": 16},
-}
+# behind a lattice whose size depends on the image
+NOT_EXPRESSIBLE = ("crf_rnn",)
 
 
 class Tiny(nn.Module):
@@ -175,12 +169,14 @@ def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list_models(task="semantic"))
+@pytest.mark.parametrize("name", sorted(set(SMALL) - set(NOT_EXPRESSIBLE)))
 def test_every_model_exports(tmp_path: Path, name: str):
-    model = create_model(name, num_classes=3, in_channels=3, **SMALL.get(name, {}))
-    path = export_onnx(model, tmp_path / f"{name}.onnx", in_channels=3, preprocessing=Preprocessing())
-    with torch.no_grad():
-        for shape in [(1, 3, 1, 1), (2, 3, 64, 96)]:
-            pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
-            expected = model.eval()(Preprocessing()(pixels)).logits
-            torch.testing.assert_close(run(path, pixels.float()), expected, rtol=1e-3, atol=1e-3)
+    """The export compares the file with the model by itself, at two other batches and sizes."""
+    model = create_model(name, **{"num_classes": 3, "in_channels": 3, **SMALL[name]})
+    assert export_onnx(model, tmp_path / f"{name}.onnx", in_channels=3, preprocessing=Preprocessing()).is_file()
+
+
+@pytest.mark.parametrize("name", NOT_EXPRESSIBLE)
+def test_what_cannot_be_exported_says_why(tmp_path: Path, name: str):
+    with pytest.raises(ArgumentError, match="model must be expressible in ONNX; got: "):
+        export_onnx(create_model(name, num_classes=3, **SMALL[name]), tmp_path / "a.onnx", in_channels=3)

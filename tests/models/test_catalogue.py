@@ -7,6 +7,7 @@ import pytest
 
 from delineate.errors import ArgumentError, UnknownNameError
 from delineate.models.catalogue import MODELS, create_model, list_models, model_options, parameter_count
+from tests.models.small import SMALL
 
 
 def test_lists_every_model_in_order() -> None:
@@ -56,6 +57,10 @@ def test_every_entry_is_complete(name: str) -> None:
     assert options.get("encoder") == entry.encoder
     assert "num_classes" not in options
     assert entry.load().__doc__
+
+
+def test_every_model_has_a_small_version_for_the_tests() -> None:
+    assert set(SMALL) == set(MODELS)
 
 
 def test_listing_builds_nothing() -> None:
