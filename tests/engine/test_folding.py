@@ -12,7 +12,7 @@ from delineate.models.catalogue import create_model
 from delineate.structures.outputs import SemanticOutputs
 from tests.models.small import SMALL
 
-# normalisations that follow no convolution: ENet's joined stem, and two after transposed convolutions; DeconvNet's, also
+# normalisations that follow no convolution: ENet's joined stem and two after transposed convolutions; DeconvNet's, also
 # after transposed ones; the hourglass's, before convolutions; those of side heads, which do not run
 LEFT = {"enet": 3, "deconvnet": 14, "hourglass": 31, "fcn_resnet": 1, "pspnet": 1}
 
