@@ -53,10 +53,8 @@ def models_command(
         for name in names:
             typer.echo(f"{name}: {MODELS[name].paper} {MODELS[name].year}")
     typer.echo("")
-    typer.echo(
-        "With 21 classes and the encoder named, which is the default and can be exchanged. multiply-adds at 512 x 512."
-    )
+    typer.echo("With 21 classes and the encoder named, which is the default and can be exchanged.")
     typer.echo(
         "stride: pixels between positions of the coarsest feature; sees: its receptive field, or all of the image."
     )
-    typer.echo("Train one with: delineate train unet --data PATH --set model.encoder=resnet50")
+    typer.echo(f"Train one with: delineate train {'unet' if 'unet' in names else names[0]} --data PATH")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from delineate.checks import require
-from delineate.errors import ArgumentError, MissingDependencyError
+from delineate.errors import ArgumentError, DelineateError, MissingDependencyError
 from delineate.files import replaced_file
 from delineate.structures.preprocessing import Preprocessing
 from delineate.structures.taxonomy import Taxonomy
@@ -130,6 +130,8 @@ def _exported_program(exported: Exported, in_channels: int, opset: int | None) -
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
+            if isinstance(error.__cause__, DelineateError):  # the model says itself why not
+                raise error.__cause__ from None
             reason = " ".join(str(error.__cause__ or error).split())[:300]
             raise ArgumentError(f"model must be expressible in ONNX; got: {reason}") from error
     assert program is not None  # dynamo=True returns one

@@ -133,7 +133,7 @@ def load_matching(model: nn.Module, weights: str | Path | Mapping[str, Any]) -> 
 
 def _read(path: Path) -> Any:
     if not path.is_file():
-        raise RunError(f"weights must be a file; got '{path}', which is not there.")
+        raise RunError(f"weights must name a run's folder or a file; got '{path}', which is not there.")
     if path.suffix.lower() not in SUFFIXES:
         raise ArgumentError(f"weights must be a file ending in {', '.join(SUFFIXES)}; got '{path}'.")
     try:

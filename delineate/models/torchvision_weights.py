@@ -90,7 +90,15 @@ def load_coco_weights(model: ContextSegmenter, architecture: str, encoder: str) 
     """
     if any(parameter.is_meta for parameter in model.parameters()):
         return
-    state = _published(architecture, _plain(encoder)).get_state_dict(progress=False, check_hash=True)
+    published = _published(architecture, _plain(encoder))
+    try:
+        state = published.get_state_dict(progress=False, check_hash=True)
+    except OSError as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ArgumentError(
+            f"weights must be downloaded once when they are 'coco'; that failed ({reason}). Leave weights out to train "
+            "without them."
+        ) from error
     renamed = from_torchvision(state, architecture, staged=isinstance(model.encoder, StagedEncoder))
     if model.num_classes != len(coco_class_names()):
         renamed = {name: value for name, value in renamed.items() if not name.startswith(LAST_LAYERS)}

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Integer, UInt8
+from jaxtyping import Float, Float32, Integer, Shaped
 from torch import Tensor
 
 from delineate.checks import require
 from delineate.kernels.mean_field import PairwiseKernel, mean_field, pixel_features
 from delineate.kernels.permutohedral import Lattice, build_lattice
 from delineate.kernels.threads import run_pieces
+from delineate.ops.pixels import check_pixels, pixel_array
 from delineate.registry import unknown_name
 
 NORMALISATIONS = ("symmetric", "before", "after", "none")
@@ -115,7 +116,7 @@ class DenseCRF:
             object.__setattr__(self, "compatibility", _tuples(table))
 
     def __call__(
-        self, images: UInt8[Tensor, "B C H W"], logits: Float[Tensor, "N K h w"]
+        self, images: Shaped[Tensor, "B C H W"], logits: Float[Tensor, "N K h w"]
     ) -> Float32[Tensor, "N K h w"]:
         """Probabilities of every label at every pixel, after inference.
 
@@ -130,6 +131,7 @@ class DenseCRF:
         Raises:
             ArgumentError: when sizes differ, logits are not finite, or ``compatibility`` is of another K.
         """
+        check_pixels(images)
         _check_sizes("images", tuple(images.shape[-2:]), "logits", tuple(logits.shape[-2:]))
         require(
             len(images) == len(logits), "images", f"be as many as logits ({len(logits)})", len(images), "Pass one each."
@@ -146,9 +148,7 @@ class DenseCRF:
         run_pieces(infer, range(len(pixels)))
         return torch.from_numpy(probs).to(logits.device)
 
-    def marginals(
-        self, image: UInt8[np.ndarray, "H W C"], unary: Float[np.ndarray, "K h w"]
-    ) -> Float32[np.ndarray, "K h w"]:
+    def marginals(self, image: Any, unary: Float[np.ndarray, "K h w"]) -> Float32[np.ndarray, "K h w"]:
         """Probabilities of one image in NumPy, from the energy (minus the log probability) of each label.
 
         Raises:
@@ -159,6 +159,7 @@ class DenseCRF:
             >>> DenseCRF(iterations=1).marginals(np.zeros((1, 3, 1), np.uint8), unary)[1].astype(float).round(3)
             array([[0.731, 0.52 , 0.3  ]])
         """
+        image = pixel_array(image)
         _check_sizes("image", image.shape[:2], "unary", unary.shape[1:])
         scores = np.negative(unary, dtype=np.float32)
         self._check_scores("unary", scores)
@@ -217,12 +218,12 @@ class DenseCRF:
 
 
 def refine(
-    image: UInt8[np.ndarray, "H W C"], probs: Float[np.ndarray, "K h w"], *, crf: DenseCRF | None = None
+    image: Any, probs: Float[np.ndarray, "K h w"], *, crf: DenseCRF | None = None
 ) -> Float32[np.ndarray, "K h w"]:
     """Probabilities of one image after a dense CRF, from those before.
 
     Args:
-        image: any number of channels; ``image[..., None]`` for a grey one without that axis.
+        image: uint8 ``(H, W, C)`` with any number of channels, ``(H, W)``, or a PIL image.
         probs: 0 to 1. Of one object, stack background and object: ``np.stack([1 - p, p])``.
         crf: its parameters; the defaults when None.
 

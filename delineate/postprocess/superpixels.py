@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int32, Integer, UInt8
+from jaxtyping import Float, Int32, Shaped
 from torch import Tensor
 
 from delineate.checks import require
@@ -14,13 +15,15 @@ from delineate.kernels.colour import lab_of_rgb
 from delineate.kernels.graph_segmentation import gaussian_smoothed, graph_segments
 from delineate.kernels.superpixels import slic_segments
 from delineate.kernels.threads import run_pieces
+from delineate.ops.pixels import check_pixels, pixel_array
 from delineate.registry import unknown_name
 
+Array = TypeVar("Array", Tensor, np.ndarray)
 METHODS = ("slic", "graph")
 
 
 def slic_superpixels(
-    image: UInt8[np.ndarray, "H W C"],
+    image: Any,
     *,
     segments: int = 500,
     compactness: float | int = 10.0,
@@ -34,7 +37,8 @@ def slic_superpixels(
         a quarter of the mean superpixel's pixels joins the superpixel that it shares most border with.
 
     Args:
-        image: RGB, compared in CIE L*a*b*; any other number of channels, each from 0 to 100 like L*.
+        image: uint8 ``(H, W, C)``, ``(H, W)`` or a PIL image. RGB is compared in CIE L*a*b*; any other number of
+            channels, each from 0 to 100 like L*.
         segments: how many to aim at.
         compactness: the paper's m, 1 to 40: the difference in colour that weighs as much as the distance to the next
             superpixel. Larger ones are more regular.
@@ -52,12 +56,13 @@ def slic_superpixels(
         array([100, 100, 100, 100, 100, 100])
     """
     _check_slic(segments, compactness, iterations)
+    image = pixel_array(image)
     colours = lab_of_rgb(image) if image.shape[2] == 3 else image.astype(np.float32) * np.float32(100 / 255)
     return slic_segments(colours, segments=segments, compactness=float(compactness), iterations=iterations)
 
 
 def graph_superpixels(
-    image: UInt8[np.ndarray, "H W C"], *, sigma: float | int = 0.8, scale: float | int = 300.0, min_size: int = 20
+    image: Any, *, sigma: float | int = 0.8, scale: float | int = 300.0, min_size: int = 20
 ) -> Int32[np.ndarray, "H W"]:
     """Segments of any size and shape whose inner steps are smaller than the steps between them.
 
@@ -66,7 +71,7 @@ def graph_superpixels(
         segmentation a channel and their intersection.
 
     Args:
-        image: compared in the values it has, 0 to 255.
+        image: uint8 ``(H, W, C)``, ``(H, W)`` or a PIL image; compared in the values it has, 0 to 255.
         sigma: of the Gaussian that smooths the image first, in pixels; the paper's is 0.8.
         scale: the paper's k, 150 to 500 for its photographs: larger ones prefer larger segments.
         min_size: pixels of the smallest segment.
@@ -84,10 +89,10 @@ def graph_superpixels(
         array([500, 100])
     """
     _check_graph(sigma, scale, min_size)
-    return graph_segments(gaussian_smoothed(image, sigma=sigma), scale=scale, min_size=min_size)
+    return graph_segments(gaussian_smoothed(pixel_array(image), sigma=sigma), scale=scale, min_size=min_size)
 
 
-def superpixel_means(probs: Float[Tensor, "K H W"], segments: Integer[Tensor, "H W"]) -> Float[Tensor, "K H W"]:
+def superpixel_means(probs: Array, segments: Any) -> Array:
     """Every pixel given the mean probabilities of its superpixel; the argmax is then the superpixel's class.
 
     Source: Farabet, Couprie, Najman, LeCun, "Learning Hierarchical Features for Scene Labeling", PAMI 2013, section
@@ -95,15 +100,20 @@ def superpixel_means(probs: Float[Tensor, "K H W"], segments: Integer[Tensor, "H
     Differs: nothing.
 
     Args:
-        probs: of one image.
-        segments: numbers from 0.
+        probs: of one image, ``(K, H, W)``, a tensor or an array.
+        segments: numbers from 0, ``(H, W)``, such as :func:`slic_superpixels` returns.
+
+    Returns:
+        Of the kind and the type of ``probs``.
 
     Example:
         >>> probs = torch.tensor([[[0.9, 0.2, 0.3]], [[0.1, 0.8, 0.7]]])
         >>> superpixel_means(probs, torch.tensor([[0, 0, 1]]))[0]
         tensor([[0.5500, 0.5500, 0.3000]])
     """
-    numbers = segments.reshape(-1).long().to(probs.device)
+    if isinstance(probs, np.ndarray):
+        return superpixel_means(torch.from_numpy(probs), segments).numpy()
+    numbers = torch.as_tensor(segments).reshape(-1).long().to(probs.device)
     if numbers.numel() == 0:
         return probs.clone()
     values = probs.flatten(1).float()
@@ -113,21 +123,24 @@ def superpixel_means(probs: Float[Tensor, "K H W"], segments: Integer[Tensor, "H
     return means[:, numbers].reshape(probs.shape).to(probs.dtype)
 
 
-def superpixel_vote(
-    labels: Integer[Tensor, "H W"], segments: Integer[Tensor, "H W"], *, ignore_index: int = 255
-) -> Integer[Tensor, "H W"]:
+def superpixel_vote(labels: Array, segments: Any, *, ignore_index: int = 255) -> Array:
     """Every pixel given the most frequent label of its superpixel; of equally frequent ones the smallest.
 
     Args:
-        labels: from 0.
-        segments: numbers from 0.
+        labels: from 0, ``(H, W)``, a tensor or an array.
+        segments: numbers from 0, ``(H, W)``.
         ignore_index: a label that has no vote and stays where it is.
+
+    Returns:
+        Of the kind and the type of ``labels``.
 
     Example:
         >>> superpixel_vote(torch.tensor([[1, 2, 2, 0]]), torch.tensor([[0, 0, 0, 1]]))
         tensor([[2, 2, 2, 0]])
     """
-    numbers = segments.reshape(-1).long().to(labels.device)
+    if isinstance(labels, np.ndarray):
+        return superpixel_vote(torch.from_numpy(labels), segments, ignore_index=ignore_index).numpy()
+    numbers = torch.as_tensor(segments).reshape(-1).long().to(labels.device)
     counted = labels.reshape(-1) != ignore_index
     if not bool(counted.any()):
         return labels.clone()
@@ -176,13 +189,13 @@ class SuperpixelVoting:
         _check_slic(self.segments, self.compactness, self.iterations)
         _check_graph(self.sigma, self.scale, self.min_size)
 
-    def superpixels(self, image: UInt8[np.ndarray, "H W C"]) -> Int32[np.ndarray, "H W"]:
+    def superpixels(self, image: Any) -> Int32[np.ndarray, "H W"]:
         """The superpixels of one image."""
         if self.method == "graph":
             return graph_superpixels(image, sigma=self.sigma, scale=self.scale, min_size=self.min_size)
         return slic_superpixels(image, segments=self.segments, compactness=self.compactness, iterations=self.iterations)
 
-    def __call__(self, images: UInt8[Tensor, "B C H W"], logits: Float[Tensor, "N K h w"]) -> Float[Tensor, "N K h w"]:
+    def __call__(self, images: Shaped[Tensor, "B C H W"], logits: Float[Tensor, "N K h w"]) -> Float[Tensor, "N K h w"]:
         """The mean softmax probabilities of each pixel's superpixel, float32, on the device of ``logits``.
 
         Args:
@@ -192,6 +205,7 @@ class SuperpixelVoting:
         Raises:
             ArgumentError: when images and logits differ in number or size.
         """
+        check_pixels(images)
         require(
             images.shape[0] == logits.shape[0] and images.shape[2:] == logits.shape[2:],
             "logits",

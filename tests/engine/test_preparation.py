@@ -37,7 +37,11 @@ def test_nothing_is_left_behind_by_what_cannot_start(values: dict[str, Any], tin
             train({**values, **changes}, out=tmp_path / "run", progress=False)
         assert not (tmp_path / "run").exists()
 
-    refused(RecipeError, "start.weights: weights must be a file; got '.*nowhere'", start={"weights": "nowhere"})
+    refused(
+        RecipeError,
+        "start.weights: .* a run's folder or a file; got '.*nowhere'",
+        start={"weights": "nowhere"},
+    )
     weights = {"weights": str(tiny_run.path)}
     refused(RecipeError, "start.weights: weights must have names and shapes", start=weights, model={"name": "unet"})
     loss = [{"name": "cross_entropy", "class_weights": [1, 2]}]

@@ -238,3 +238,15 @@ def test_numpy_input_that_does_not_fit():
         FeatureKernel(np.full((2, 2, 1), np.nan), 1)
     with pytest.raises(ArgumentError, match=r"features must be \(H, W, D\) or \(B, H, W, D\); got shape \(2, 2, 0\)"):
         FeatureKernel(np.zeros((2, 2, 0)), 1)
+
+
+def test_pictures_of_0_to_1_are_refused_and_grey_or_pil_ones_taken() -> None:
+    probs = np.full((2, 6, 6), 0.5, np.float32)
+    with pytest.raises(ArgumentError, match=r"image must be uint8 pixels of 0 to 255, .*; got float64 of shape"):
+        refine(np.zeros((6, 6, 3)), probs)
+    with pytest.raises(ArgumentError, match=r"images must be uint8 pixels of 0 to 255"):
+        DenseCRF()(torch.zeros(1, 3, 6, 6), torch.zeros(1, 2, 6, 6))
+    grey = np.random.default_rng(0).integers(0, 256, (6, 6), dtype=np.uint8)
+    expected = refine(grey[..., None], probs)
+    assert np.array_equal(refine(grey, probs), expected)
+    assert np.array_equal(refine(Image.fromarray(grey), probs), expected)

@@ -129,3 +129,24 @@ def test_errors_say_what_to_do():
         ArgumentError, match=r"logits must fit the 1 images of \(4, 5\) pixels; got shape \(1, 2, 4, 4\)"
     ):
         SuperpixelVoting()(torch.zeros(1, 3, 4, 5, dtype=torch.uint8), torch.zeros(1, 2, 4, 4))
+
+
+def test_arrays_are_answered_with_arrays() -> None:
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    segments = slic_superpixels(image, segments=6)
+    labels, probs = random.integers(0, 3, (12, 16), dtype=np.uint8), random.random((3, 12, 16), dtype=np.float32)
+    for function, given in ((superpixel_vote, labels), (superpixel_means, probs)):
+        expected = function(torch.from_numpy(given), torch.from_numpy(segments))
+        answer = function(given, segments)
+        assert isinstance(answer, np.ndarray)
+        assert answer.dtype == given.dtype
+        assert np.array_equal(answer, expected.numpy())
+
+
+def test_pictures_of_0_to_1_are_refused() -> None:
+    for find in (slic_superpixels, graph_superpixels):
+        with pytest.raises(ArgumentError, match=r"image must be uint8 pixels of 0 to 255"):
+            find(np.random.default_rng(0).random((8, 8, 3)))
+    with pytest.raises(ArgumentError, match=r"images must be uint8 pixels of 0 to 255"):
+        SuperpixelVoting()(torch.rand(1, 3, 8, 8), torch.zeros(1, 2, 8, 8))
