@@ -177,13 +177,9 @@ def test_other_files_are_no_weights(content: bytes, suffix: str, tmp_path: Path)
 
 
 def test_paths_are_checked(tmp_path: Path) -> None:
-    with pytest.raises(
-        RunError, match=r"name a run's folder or a file; got '.*nowhere.pt', which is not there"
-    ):
+    with pytest.raises(RunError, match=r"name a run's folder or a file; got '.*nowhere.pt', which is not there"):
         load_matching(network(), tmp_path / "nowhere.pt")
-    with pytest.raises(
-        RunError, match=r"name a run's folder or a file; got '.*nowhere', which is not there"
-    ):
+    with pytest.raises(RunError, match=r"name a run's folder or a file; got '.*nowhere', which is not there"):
         load_matching(network(), tmp_path / "nowhere")
     (tmp_path / "weights.npz").touch()
     with pytest.raises(
