@@ -141,7 +141,7 @@ def test_every_stage_is_looked_through_before_the_first(staged: dict[str, Any], 
     refused({"loss": [{"name": "cross_entropy", "class_weights": "enett"}]}, r"stages.1: class_weights .* mean 'enet'")
     refused({"start": {"freeze": ["encode"]}}, r"stages.1: start.freeze must name parts of fcn32s; got 'encode'")
     refused({"data": {"train_split": "easy"}}, r"stages.1: split must be a known name; got 'easy'")
-    refused({}, r"stages.0: start.weights: weights must be a file; got '.*nowhere'", start={"weights": "nowhere"})
+    refused({}, r"stages.0: start.weights: .* a run's folder or a file; got '.*nowhere'", start={"weights": "nowhere"})
 
 
 def test_an_empty_section_of_a_stage_changes_nothing() -> None:
