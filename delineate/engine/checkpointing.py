@@ -154,7 +154,7 @@ class RunCheckpoints(Checkpoint):
         """Write the epoch's row of the learning curves and save; keep the best apart."""
         row: dict[str, float] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         row["lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
-        row["train/loss"] = float(pl_module.train_loss.compute())  # type: ignore[operator, union-attr]
+        row |= pl_module.train_means()  # type: ignore[operator]
         if (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0:
             values = {name: float(value) for name, value in trainer.callback_metrics.items()}
             row |= {name: value for name, value in values.items() if name.startswith("val/")}

@@ -44,8 +44,9 @@ def predict_files(
 ) -> WrittenPredictions:
     """Predict image files; ``out`` gets ``masks/*.png`` (ids), ``overlays/*.jpg`` and ``predictions.json`` (COCO).
 
-    A file that cannot be read is named in the result and the others go on. Results of an earlier call in ``out`` are
-    replaced, and never taken for images when ``out`` lies in a folder of them. An overlay too long for a JPEG is a PNG.
+    A file that cannot be read is named in the result and the others go on. Masks and overlays of an earlier call in
+    ``out``, which its ``predictions.json`` names, are removed first; results are never taken for images when ``out``
+    lies in a folder of them. An overlay too long for a JPEG is a PNG.
 
     Args:
         predictor: a loaded one, or the run or weights to load.
@@ -66,8 +67,6 @@ def predict_files(
     if not isinstance(predictor, Predictor):
         predictor = load(predictor)
     predictor = predictor.refined(**refinement)
-    # written first: it says whose masks these are, should the work stop halfway
-    write_text(folder / RESULTS, json.dumps({"images": [], "annotations": [], "categories": []}) + "\n")
     entries: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     failures: list[str] = []
@@ -77,6 +76,8 @@ def predict_files(
         except DataError as error:
             failures.append(str(error))
         else:
+            if not entries:  # not sooner: options that predict nothing leave the earlier results alone
+                _begin(folder)
             with replaced_file(folder / MASKS / f"{name}.png") as temporary:
                 result.to_png(temporary)
             if overlays:
@@ -90,6 +91,8 @@ def predict_files(
             annotations += [{"id": len(annotations) + i, **a} for i, a in enumerate(result.to_coco(number), start=1)]
         if progress is not None:
             progress(number, len(files))
+    if not entries:
+        _begin(folder)
     categories = [
         {"id": label, "name": name, "color": list(colour)}
         for label, (name, colour) in enumerate(zip(predictor.taxonomy.names, predictor.taxonomy.colours, strict=True))
@@ -113,6 +116,26 @@ def _without_results(files: list[Path], out: Path) -> list[Path]:
     if not kept:
         raise DataError(f"image must name a file besides the predictions in out; got only those in '{out}'.")
     return kept
+
+
+def _begin(out: Path) -> None:
+    """Make ``out`` a folder of results without any: written first, they say whose masks these are, should work stop."""
+    _remove_results(out)
+    write_text(out / RESULTS, json.dumps({"images": [], "annotations": [], "categories": []}) + "\n")
+
+
+def _remove_results(out: Path) -> None:
+    """Remove the masks that an earlier call's results in ``out`` name, and their overlays; nothing else."""
+    try:
+        entries = json.loads((out / RESULTS).read_text(encoding="utf-8"))["images"]
+        masks = [Path(entry["mask_file"]) for entry in entries]
+    except (OSError, ValueError, LookupError, TypeError):  # none, or not of this making
+        return
+    for mask in masks:
+        if mask.parts == (MASKS, mask.name) and mask.suffix == ".png":
+            (out / mask).unlink(missing_ok=True)
+            for suffix in ("jpg", "png"):
+                (out / OVERLAYS / f"{mask.stem}.{suffix}").unlink(missing_ok=True)
 
 
 def _names(files: list[Path]) -> list[str]:

@@ -21,6 +21,7 @@ from delineate.engine.run import Run
 from delineate.engine.weights import without_downloads
 from delineate.errors import DelineateError, RecipeError, RunError, UnknownNameError
 from delineate.losses.catalogue import create_losses
+from delineate.losses.weighted_sum import WeightedSum
 from delineate.models.catalogue import create_model
 from delineate.models.pretrained import MatchReport, load_matching
 from delineate.registry import nearest_name, unknown_name
@@ -124,6 +125,26 @@ def check_losses(losses: nn.Module, taxonomy: Taxonomy) -> None:
     losses(SemanticOutputs(torch.zeros(1, taxonomy.num_classes, 1, 1)), torch.zeros(1, 1, 1, dtype=torch.long))
 
 
+def check_side_heads(losses: WeightedSum, recipe: Recipe, taxonomy: Taxonomy) -> None:
+    """Raise unless each list of side heads' weights has as many as the recipe's model has heads, counted on shapes."""
+    weights_of = {name: loss.auxiliary_weight for name, loss in losses.losses.items()}
+    listed = {name: weights for name, weights in weights_of.items() if isinstance(weights, tuple)}
+    if not listed:
+        return
+    options = factory_options(recipe, taxonomy)
+    height, width = recipe.augmentation["crop"] or (512, 512)
+    with torch.device("meta"), torch.random.fork_rng(devices=[]), torch.no_grad():
+        model = new_model(recipe, without_downloads(options)).train()
+        heads = len(model(torch.empty(2, options["in_channels"], height, width)).auxiliary)
+    for name, weights in listed.items():
+        if len(weights) != heads:
+            count = f"{heads} side head" + ("" if heads == 1 else "s")
+            raise RecipeError(
+                f"auxiliary_weight of loss '{name}' must hold one weight a side head; got {list(weights)}, where model "
+                f"'{recipe.model['name']}' has {count}. One number, not a list, weighs any number of heads."
+            )
+
+
 def check_recipe(recipe: Recipe, resumed: Run | None = None) -> nn.Module:
     """Raise what a session of the recipe would, as far as it shows before images are read.
 
@@ -152,5 +173,7 @@ def check_recipe(recipe: Recipe, resumed: Run | None = None) -> nn.Module:
                 raise unknown_name("class_weights", scheme, WEIGHT_SCHEMES)
             loss = {**loss, "class_weights": None}
         losses.append(loss)
-    check_losses(create_losses(losses, ignore_index=samples.taxonomy.ignore_index), samples.taxonomy)
+    created = create_losses(losses, ignore_index=samples.taxonomy.ignore_index)
+    check_losses(created, samples.taxonomy)
+    check_side_heads(created, recipe, samples.taxonomy)
     return model

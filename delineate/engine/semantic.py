@@ -71,6 +71,9 @@ class SemanticSegmentation(pl.LightningModule):
         self.val_loss = MeanMetric()
         self.train_loss = MeanMetric()
         self.train_loss.persistent(True)  # an epoch resumed in its middle reports the loss of the whole epoch
+        # the epoch's means of an adversary's terms; like the adversary they are in checkpoints only, beside it
+        terms = () if adversary is None else ("adversary", "deception")
+        self.adversary_means = {name: MeanMetric() for name in terms}
         self.train()
         self.memory_format = torch.channels_last if recipe.trainer.channels_last else torch.contiguous_format
 
@@ -102,6 +105,9 @@ class SemanticSegmentation(pl.LightningModule):
                 f"{files}. The last good checkpoint is kept; a lower optimizer.lr or a gradient_clip often helps."
             )
         self.train_loss.update(loss.detach())
+        for name, mean in self.adversary_means.items():
+            if name in named:
+                mean.update(named[name])
         for name, value in named.items():
             self.log(f"train/{name}", value.detach(), on_step=True, on_epoch=False)
         return loss
@@ -120,14 +126,19 @@ class SemanticSegmentation(pl.LightningModule):
         """Put the adversary where the model is; a resumed one goes on from its checkpoint."""
         if self.adversary is not None:
             self.adversary.to(self.device)
+            self.adversary_means = {name: mean.to(self.device) for name, mean in self.adversary_means.items()}
             if self._adversary_state is not None:
                 self.adversary.load_state_dict(self._adversary_state)
+                for name, state in self._adversary_state.get("means", {}).items():
+                    for key, value in state.items():
+                        setattr(self.adversary_means[name], key, value.to(self.device))
                 self._adversary_state = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The adversary goes with the checkpoint, not with the weights."""
         if self.adversary is not None:
-            checkpoint["adversary"] = self.adversary.state_dict()
+            means = {name: mean.metric_state for name, mean in self.adversary_means.items()}
+            checkpoint["adversary"] = {**self.adversary.state_dict(), "means": means}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Kept until the adversary is on its device."""
@@ -139,8 +150,14 @@ class SemanticSegmentation(pl.LightningModule):
         torch.manual_seed(sample_seed(self.recipe.trainer.seed, self.current_epoch, -2 - place))
 
     def on_train_epoch_start(self) -> None:
-        """Begin the epoch's mean loss anew."""
-        self.train_loss.reset()
+        """Begin the epoch's means anew."""
+        for mean in (self.train_loss, *self.adversary_means.values()):
+            mean.reset()
+
+    def train_means(self) -> dict[str, float]:
+        """The epoch's means for the learning curves: of the loss, and of an adversary's terms once it has begun."""
+        means = {"loss": self.train_loss, **self.adversary_means}
+        return {f"train/{name}": float(mean.compute()) for name, mean in means.items() if mean.update_called}
 
     def validation_step(self, batch: SemanticBatch, batch_idx: int) -> None:
         """Count one batch of validation images.

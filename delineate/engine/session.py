@@ -37,6 +37,7 @@ from delineate.engine.preparation import (
     check_losses,
     check_parts,
     check_resumed,
+    check_side_heads,
     factory_options,
     load_start,
     new_model,
@@ -119,6 +120,7 @@ class Session:
             self._losses(), ignore_index=self.taxonomy.ignore_index, rest_class=self.taxonomy.background
         )
         check_losses(self.losses, self.taxonomy)
+        check_side_heads(self.losses, recipe, self.taxonomy)
 
     def _sample_weights(self) -> list[float] | None:
         """How often each training image comes; None for once an epoch."""

@@ -14,10 +14,10 @@ from delineate.data.mixture import open_mixture
 from delineate.data.samples import Samples
 from delineate.engine.evaluation import Evaluation, ImageScore, measure, predicted_labels
 from delineate.engine.predictor import Predictor, displayed, load
-from delineate.engine.recipe import build_recipe, read_recipe
+from delineate.engine.recipe import Recipe, build_recipe, read_recipe
 from delineate.engine.recipe_sections import DataRecipe
 from delineate.engine.run import Run, open_run
-from delineate.engine.stages import final_recipe
+from delineate.engine.stages import final_recipe, stage_recipes
 from delineate.postprocess.dense_crf import DenseCRF
 from delineate.postprocess.refinement import (
     DEFAULT,
@@ -64,7 +64,8 @@ def report_run(
         UnknownNameError: when ``cells`` is no class, or a refinement names what is not known; says the nearest.
     """
     run = run if isinstance(run, Run) else open_run(run)
-    recipe = final_recipe(build_recipe(read_recipe(run.recipe)))
+    whole = build_recipe(read_recipe(run.recipe))
+    recipe = final_recipe(whole)
     predictor = load(run.path).refined(**refinement)
     read = recipe.data
     dataset = open_mixture(
@@ -91,6 +92,8 @@ def report_run(
         ("Optimizer", f"{recipe.optimizer.name}, peak rate {recipe.optimizer.lr:g}, {scheduled} schedule"),
         ("Batch", f"{read.batch_size} images of {_size(recipe.augmentation.get('crop'))}"),
         ("Augmentation", str(recipe.augmentation.get("preset"))),
+        *_training_facts(recipe),
+        *_origin_facts(whole),
         ("Epochs", str(recipe.trainer.max_epochs)),
         ("Seed", str(recipe.trainer.seed)),
         ("Precision", str(sessions[-1].get("precision", predictor.precision))),
@@ -178,6 +181,28 @@ def _file_name(step: str | Refine) -> str:
     if text.lower().endswith(".json"):
         return Path(text).stem.removeprefix("crf").strip("-")
     return "" if text.lower() == DEFAULT else re.sub(r"[^\w.]+", "-", text)
+
+
+def _training_facts(recipe: Recipe) -> list[Fact]:
+    """What training did beyond the ordinary: a fact for each of it that the recipe asks for."""
+    facts: list[Fact] = []
+    if recipe.data.sampling != "uniform":
+        facts.append(("Sampling", recipe.data.sampling.replace("_", " ")))
+    for key, name in (("cutmix", "CutMix"), ("copy_paste", "Copy-paste")):
+        if share := recipe.augmentation.get(key, 0):
+            facts.append((name, f"{100 * share:g} % of the images"))
+    if (adversary := recipe.adversarial) is not None:
+        after = f", after {adversary.after_epochs} epochs" if adversary.after_epochs else ""
+        facts.append(("Adversary", f"{adversary.input}, weight {adversary.weight:g}{after}"))
+    return facts
+
+
+def _origin_facts(whole: Recipe) -> list[Fact]:
+    """In how many stages the weights came about, and what the first one began with, where the recipe says so."""
+    facts: list[Fact] = [("Stages", str(len(whole.stages)))] if whole.stages else []
+    if weights := stage_recipes(whole)[0].start.weights:
+        facts.append(("Starting weights", weights))
+    return facts
 
 
 def _refinement_facts(refinement: Refinement) -> list[Fact]:

@@ -101,13 +101,16 @@ def test_a_run_against_an_adversary_resumes_to_the_same_weights(
 
 
 def test_the_adversary_changes_the_weights_only_after_its_epochs(against: dict[str, Any], tmp_path: Path) -> None:
-    def first_rows(values: dict[str, Any], name: str) -> list[str]:
-        return (train(values, out=tmp_path / name, progress=False).path / "metrics.csv").read_text().splitlines()
+    def curves(values: dict[str, Any], name: str) -> dict[str, list[tuple[float, float]]]:
+        return train(values, out=tmp_path / name, progress=False).read_curves()
 
-    with_it = first_rows(against, "with")
-    without = first_rows({**against, "adversarial": None}, "without")
-    assert [row.rpartition(",")[0] for row in with_it[1:2]] == [row.rpartition(",")[0] for row in without[1:2]]
-    assert with_it[2:] != without[2:]
+    with_it = curves(against, "with")
+    without = curves({**against, "adversarial": None}, "without")
+    assert with_it.keys() - without.keys() == {"train/adversary", "train/deception"}
+    for name in ("train/adversary", "train/deception"):  # nothing while the segmenter learns by itself
+        assert [epoch for epoch, _ in with_it.pop(name)] == [2, 3]
+    assert all(with_it[name][0] == without[name][0] for name in without)
+    assert all(with_it[name][1:] != without[name][1:] for name in ("train/loss", "val/loss"))
 
 
 def test_recipe_errors() -> None:

@@ -193,13 +193,51 @@ def test_small_regions_are_removed_before_anything_is_written(predictor, tmp_pat
     assert [found["category_id"] for found in written(tmp_path / "out")["annotations"]] == [1]
 
 
-def test_a_wrong_refinement_leaves_earlier_results_alone(predictor, tmp_path):
+def test_wrong_options_leave_earlier_results_alone(predictor, tmp_path):
     picture(tmp_path / "a.png")
     predict_files(predictor, [tmp_path / "a.png"], out=tmp_path / "out")
     before = written(tmp_path / "out")
     with pytest.raises(UnknownNameError, match="Did you mean 'graph'"):
         predict_files(predictor, [tmp_path / "a.png"], out=tmp_path / "out", superpixels="grph")
+    with pytest.raises(ArgumentError, match="overlap must be smaller than tile"):
+        predict_files(predictor, [tmp_path / "a.png"], out=tmp_path / "out", tile=32, overlap=32)
+    assert files(tmp_path / "out") == ["masks/a.png", "overlays/a.jpg", "predictions.json"]
     assert written(tmp_path / "out") == before
+
+
+def test_what_an_earlier_call_wrote_is_removed_and_nothing_else(predictor, tmp_path):
+    out = tmp_path / "out"
+    for name in ("one/a.png", "one/b.png", "two/c.png"):
+        picture(tmp_path / name)
+    picture(tmp_path / "one/strip.png", size=(8, 66_000))
+    predict_files(predictor, [tmp_path / "one"], out=out, tile=512)
+    picture(out / "masks/drawn.png")
+    picture(out / "overlays/drawn.jpg")
+    predict_files(predictor, [tmp_path / "two"], out=out)
+    assert files(out / "masks") == ["c.png", "drawn.png"]
+    assert files(out / "overlays") == ["c.jpg", "drawn.jpg"]
+    predict_files(predictor, [tmp_path / "two"], out=out, overlays=False)  # no overlay is kept of another prediction
+    assert files(out / "overlays") == ["drawn.jpg"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"images": [{"mask_file": "../kept.png"}, {"mask_file": "masks/../../kept.png"}, {"mask_file": "kept.png"}]}',
+        '{"images": [{"file_name": "a.png"}]}',
+        '{"images": [3]}',
+        "[]",
+        "no JSON",
+    ],
+)
+def test_only_masks_in_their_own_folder_are_removed(predictor, tmp_path, text):
+    out = tmp_path / "out"
+    for place in (tmp_path / "kept.png", out / "kept.png", out / "masks/kept.png", tmp_path / "in/a.png"):
+        picture(place)
+    (out / "predictions.json").write_text(text)
+    predict_files(predictor, [tmp_path / "in"], out=out, overlays=False)
+    assert (tmp_path / "kept.png").is_file()
+    assert files(out) == ["kept.png", "masks/a.png", "masks/kept.png", "predictions.json"]
 
 
 def test_an_overlay_too_long_for_a_jpeg_is_a_png(predictor, tmp_path):

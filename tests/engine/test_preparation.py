@@ -12,6 +12,7 @@ from delineate.engine import preparation
 from delineate.engine.preparation import check_parts, check_recipe, load_start, new_model
 from delineate.engine.recipe import build_recipe
 from delineate.engine.run import Run
+from delineate.engine.session import Session
 from delineate.engine.training import train
 from delineate.errors import ArgumentError, RecipeError, RunError
 from delineate.models.catalogue import create_model
@@ -46,6 +47,23 @@ def test_nothing_is_left_behind_by_what_cannot_start(values: dict[str, Any], tin
     refused(RecipeError, "start.weights: weights must have names and shapes", start=weights, model={"name": "unet"})
     loss = [{"name": "cross_entropy", "class_weights": [1, 2]}]
     refused(ArgumentError, "class_weights must hold 3 values, one a class; got", loss=loss)
+    loss = [{"name": "cross_entropy"}, {"name": "soft_dice", "auxiliary_weight": [1, 0.5]}]
+    text = r"loss 'soft_dice' must hold one weight a side head; got \[1.0, 0.5\], where model '{}' has"
+    refused(RecipeError, text.format("enet") + " 0 side heads", loss=loss)
+    pspnet = {"name": "pspnet", "encoder": "resnet18"}
+    refused(RecipeError, text.format("pspnet") + r" 1 side head\. One number", loss=loss, model=pspnet)
+    stages: list[dict[str, Any]] = [{}, {"model": pspnet, "loss": loss}]
+    refused(RecipeError, r"stages\.1: .*" + text.format("pspnet") + " 1 side head", stages=stages)
+
+
+def test_side_heads_are_counted_without_a_trace(values: dict[str, Any]) -> None:
+    values["model"] = {"name": "pspnet", "encoder": "resnet18"}
+    values["loss"] = [{"name": "cross_entropy", "auxiliary_weight": [0.4]}]
+    state = torch.get_rng_state()
+    session = Session(build_recipe(values), devices=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    fresh = new_model(session.recipe, {"encoder": "resnet18", "num_classes": 3}).state_dict()
+    assert all(torch.equal(value, fresh[name]) for name, value in session.model.state_dict().items())
 
 
 def test_weights_from_a_run_and_from_its_files(values: dict[str, Any], tiny_run: Run) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torchvision import tv_tensors
 
 from delineate.data.batches import SemanticCollate
+from delineate.engine.adversarial import Adversary
 from delineate.engine.recipe import build_recipe
+from delineate.engine.recipe_sections import AdversarialRecipe
 from delineate.engine.semantic import SemanticSegmentation
 from delineate.engine.training import train
 from delineate.losses.catalogue import create_losses
@@ -28,6 +32,51 @@ def module(rest_class: int | None = None) -> SemanticSegmentation:
         total_steps=1,
         file_of=str,
     ).eval()
+
+
+def test_an_adversary_has_means_of_its_own() -> None:
+    alone = module()
+    assert alone.train_means() == {}
+    recipe = AdversarialRecipe(width=4)
+    adversary = Adversary(recipe, num_classes=3, in_channels=3, ignore_index=255, seed=0, schedule=lambda step: 1.0)
+
+    def against() -> SemanticSegmentation:
+        return SemanticSegmentation(
+            alone.model,
+            alone.losses,
+            recipe=alone.recipe,
+            preprocessing=alone.preprocessing,
+            class_names=("a", "b", "c"),
+            ignore_index=255,
+            total_steps=1,
+            file_of=str,
+            adversary=adversary,
+        )
+
+    def learn(ours: SemanticSegmentation, value: float) -> None:
+        ours._against_adversary = lambda adversary, batch, outputs, named: {  # type: ignore[method-assign]
+            **named,
+            "adversary": torch.tensor(value),
+            "deception": torch.tensor(value / 2),
+        }
+        ours.training_step(SemanticCollate()([sample(32, 32, index) for index in range(2)]), 0)
+
+    ours = against()
+    ours.log = lambda *arguments, **options: None  # type: ignore[method-assign]
+    learn(ours, 1.0)
+    checkpoint: dict = {}
+    ours.on_save_checkpoint(checkpoint)
+    resumed = against()
+    resumed.log = ours.log  # type: ignore[method-assign]
+    resumed.on_load_checkpoint(copy.deepcopy(checkpoint))
+    resumed.on_fit_start()
+    learn(resumed, 4.0)  # the mean of the whole epoch, not of what came after
+    means = resumed.train_means()
+    assert means["train/adversary"] == 2.5
+    assert means["train/deception"] == 1.25
+    resumed.on_train_epoch_start()
+    assert resumed.train_means() == {}
+    assert not any("adversary" in name for name in ours.state_dict())
 
 
 def sample(height: int, width: int, index: int):

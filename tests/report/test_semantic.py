@@ -4,9 +4,11 @@ import math
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from delineate.engine.evaluation import measure
+from delineate.engine.recipe import build_recipe
 from delineate.engine.run import Run
 from delineate.engine.training import train
 from delineate.errors import RunError, UnknownNameError
@@ -74,6 +76,37 @@ def test_the_page_tells_the_run(run):
         assert f"val{number}" in page
     assert "https://" not in page
     assert seen[-1] == (5, 5)
+
+
+def test_training_beyond_the_ordinary_is_told(run, monkeypatch):
+    def facts():
+        told = []
+        with monkeypatch.context() as patch:
+            patch.setattr(semantic, "write_report", lambda path, content: told.extend(content.facts))
+            report_run(run, boundary=False, out=run.path / "told")
+        return dict(told)
+
+    names = {"Sampling", "CutMix", "Copy-paste", "Adversary", "Stages", "Starting weights"}
+    plain = facts()
+    assert not names & set(plain)
+    values = yaml.safe_load(run.recipe.read_text())
+    values["data"]["sampling"] = "class_balanced"
+    values["adversarial"] = {"input": "scaling", "weight": 0.2, "after_epochs": 3}
+    values["start"]["weights"] = "runs/before"
+    values["stages"] = [{}, {"augmentation": {"cutmix": 0.5, "copy_paste": 0.25}}]
+    whole = build_recipe(values)
+    monkeypatch.setattr(semantic, "build_recipe", lambda values: whole)
+    told = facts()
+    assert {name: told[name] for name in told if name not in plain} == {
+        "Sampling": "class balanced",
+        "CutMix": "50 % of the images",
+        "Copy-paste": "25 % of the images",
+        "Adversary": "scaling, weight 0.2, after 3 epochs",
+        "Stages": "2",
+        "Starting weights": "runs/before",
+    }
+    order = list(told)
+    assert order.index("Augmentation") + 1 == order.index("Sampling")
 
 
 def test_a_crf_is_named_with_all_its_parameters(run):
