@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
+import msgspec
 import torch
 
 from delineate.data.mixture import open_mixture
@@ -18,6 +19,7 @@ from delineate.engine.recipe import Recipe, build_recipe, read_recipe
 from delineate.engine.recipe_sections import DataRecipe
 from delineate.engine.run import Run, open_run
 from delineate.engine.stages import final_recipe, stage_recipes
+from delineate.models.catalogue import model_options
 from delineate.postprocess.dense_crf import DenseCRF
 from delineate.postprocess.refinement import (
     DEFAULT,
@@ -86,7 +88,7 @@ def report_run(
     taxonomy = predictor.taxonomy
     scheduled = recipe.schedule.name
     facts: list[Fact] = [
-        ("Model", _named(recipe.model)),
+        ("Model", _named(_chosen(recipe.model))),
         ("Parameters", f"{sum(p.numel() for p in predictor.model.parameters()):,}"),
         ("Loss", " + ".join(_named(loss) for loss in recipe.loss)),
         ("Optimizer", f"{recipe.optimizer.name}, peak rate {recipe.optimizer.lr:g}, {scheduled} schedule"),
@@ -257,6 +259,12 @@ def _environment(session: dict[str, Any]) -> list[Fact]:
     named = ("time", "processor", "cores", "gpu", "platform", "python", "command", "revision")
     facts = [(name, str(session[name])) for name in named if session.get(name) is not None]
     return [*facts, ("libraries", ", ".join(f"{name} {version}" for name, version in libraries.items() if version))]
+
+
+def _chosen(model: dict[str, Any]) -> dict[str, Any]:
+    """The model with its encoder and what else is not as by default: the recipe says the rest."""
+    defaults = msgspec.json.decode(msgspec.json.encode(model_options(model["name"])))  # lists, as in a recipe
+    return {key: value for key, value in model.items() if key in ("name", "encoder") or value != defaults.get(key)}
 
 
 def _named(part: dict[str, Any]) -> str:

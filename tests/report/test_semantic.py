@@ -222,3 +222,14 @@ def test_durations(seconds, text):
 def test_one_file_left_out():
     assert semantic._left_out(1) == "1 file could not be read and was left out."
     assert semantic._left_out(2) == "2 files could not be read and were left out."
+
+
+def test_a_model_is_named_with_what_was_chosen():
+    from delineate.engine.recipe import build_recipe
+    from delineate.report.semantic import _chosen
+
+    model = build_recipe({"model": {"name": "unet", "decoder_channels": [32, 16]}}).model
+    assert _chosen(model) == {"name": "unet", "encoder": "resnet34", "decoder_channels": [32, 16]}
+    assert _chosen(build_recipe({"model": "enet"}).model) == {"name": "enet"}
+    # a tuple by default is a list in a recipe, and still the default
+    assert _chosen(build_recipe({"model": {"name": "unet"}}).model) == {"name": "unet", "encoder": "resnet34"}
