@@ -21,13 +21,14 @@ from delineate.checks import require
 from delineate.data.batches import SemanticCollate
 from delineate.data.mixture import open_mixture
 from delineate.data.samples import Samples
-from delineate.engine.evaluation import check_classes, labelled_logits
+from delineate.engine.evaluation import check_classes
 from delineate.engine.loading import validation_batches
 from delineate.engine.predictor import Predictor, load
 from delineate.engine.recipe import build_recipe, read_recipe
 from delineate.engine.run import Run, open_run
 from delineate.engine.stages import final_recipe
 from delineate.files import write_json
+from delineate.losses.partial_labels import marginal_logits
 from delineate.metrics.semantic import semantic_scores
 from delineate.ops.confusion import confusion_matrix
 from delineate.postprocess.dense_crf import DenseCRF
@@ -249,14 +250,14 @@ def _confusions(
     """The confusion matrix of each CRF over the chosen images."""
     classes, ignore = predictor.taxonomy.num_classes, data.taxonomy.ignore_index
     counts = {crf: torch.zeros(classes, classes, dtype=torch.int64) for crf in crfs}
-    infer = predictor.refined(tta=tta, crf="", superpixels="").inference()
+    infer, rest_class = predictor.refined(tta=tta, crf="", superpixels="").inference(), predictor.taxonomy.background
     subset = cast(Samples, Subset(cast(Any, data), chosen))
     for batch in validation_batches(subset, batch_size=batch_size, collate=SemanticCollate(ignore)):
         for part in batch.unpadded():
             logits = infer(part.images).cpu()
             for crf, matrix in counts.items():
                 scores = logits if crf is None else log_probs(crf(part.images, logits))
-                labels = labelled_logits(scores, part.valid_classes, predictor.taxonomy).argmax(1)
+                labels = marginal_logits(scores, part.valid_classes, rest_class=rest_class).argmax(1)
                 matrix += confusion_matrix(labels, part.target, num_classes=classes, ignore_index=ignore)
                 for _ in part.indices if crf is not None else ():
                     move()

@@ -9,7 +9,6 @@ from typing import Any, Unpack
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from delineate.data.batches import SemanticCollate
 from delineate.data.mixture import MixedSamples
@@ -26,7 +25,6 @@ from delineate.metrics.semantic import semantic_scores
 from delineate.metrics.semantic_metric import SemanticScores
 from delineate.ops.confusion import confusion_matrix
 from delineate.postprocess.refinement import RefinementOptions
-from delineate.structures.taxonomy import Taxonomy
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,7 @@ def measure(
     total = len(data)
     for batch in validation_batches(data, batch_size=batch_size, collate=SemanticCollate(ignore), workers=workers):
         for part in batch.unpadded():
-            logits = labelled_logits(infer(part.images), part.valid_classes, taxonomy)
+            logits = marginal_logits(infer(part.images), part.valid_classes, rest_class=taxonomy.background)
             if cell_scoring is not None:
                 cell_scoring.update(logits.softmax(1).cpu().numpy(), part.target.numpy())
             for index, decided, target in zip(part.indices, logits.argmax(1).cpu().numpy(), part.target, strict=True):
@@ -158,13 +156,6 @@ def measure(
         data=path or str(getattr(data, "name", "")),
         skipped=tuple(getattr(data, "skipped", ())),
     )
-
-
-def labelled_logits(logits: Tensor, valid_classes: Tensor | None, taxonomy: Taxonomy) -> Tensor:
-    """The logits of the classes that each image's data set labels, see :func:`measure`; None labels all."""
-    if valid_classes is None:
-        return logits
-    return marginal_logits(logits, valid_classes.to(logits.device), rest_class=taxonomy.background)
 
 
 def check_classes(predictor: Predictor, data: Samples) -> None:
@@ -187,5 +178,6 @@ def predicted_labels(predictor: Predictor, data: Samples, index: int) -> tuple[n
     image, target = data.read(index)
     batch = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
     valid = data.valid_classes(index)[None] if isinstance(data, MixedSamples) else None
-    labels = labelled_logits(predictor.inference()(batch), valid, predictor.taxonomy).argmax(1)[0].cpu().numpy()
+    logits = marginal_logits(predictor.inference()(batch), valid, rest_class=predictor.taxonomy.background)
+    labels = logits.argmax(1)[0].cpu().numpy()
     return image, target, predictor.refinement.cleaned(labels, ignore_index=predictor.taxonomy.ignore_index)

@@ -79,9 +79,12 @@ class SemanticSegmentation(pl.LightningModule):
 
     def forward(self, images: Tensor) -> SemanticOutputs:
         """The model's outputs for uint8 images ``(B, C, H, W)``."""
-        inputs = self.preprocessing(images.contiguous(memory_format=self.memory_format))
-        outputs: SemanticOutputs = self.model(inputs)
+        outputs: SemanticOutputs = self.model(self.inputs(images))
         return outputs
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """What the model sees of uint8 images ``(B, C, H, W)``."""
+        return self.preprocessing(images.contiguous(memory_format=self.memory_format))
 
     def train(self, mode: bool = True) -> SemanticSegmentation:
         """Frozen parts keep their batch statistics, and drop nothing out."""
@@ -92,10 +95,11 @@ class SemanticSegmentation(pl.LightningModule):
 
     def training_step(self, batch: SemanticBatch, batch_idx: int) -> Tensor:
         """The loss of one batch; stops the run when it is not finite."""
-        outputs = self(batch.images)
+        images = self.inputs(batch.images)
+        outputs: SemanticOutputs = self.model(images)
         named = self.losses(outputs, batch.target, normaliser=mean_over_processes, valid_classes=batch.valid_classes)
         if self.adversary is not None and self.current_epoch >= self.adversary.recipe.after_epochs:
-            named = self._against_adversary(self.adversary, batch, outputs, named)
+            named = self._against_adversary(self.adversary, images, outputs, batch.target, named)
         loss = named["loss"]
         if not torch.isfinite(loss):
             files = ", ".join(self.file_of(index) for index in batch.indices)
@@ -113,12 +117,16 @@ class SemanticSegmentation(pl.LightningModule):
         return loss
 
     def _against_adversary(
-        self, adversary: Adversary, batch: SemanticBatch, outputs: SemanticOutputs, named: dict[str, Tensor]
+        self,
+        adversary: Adversary,
+        images: Tensor,
+        outputs: SemanticOutputs,
+        target: Tensor,
+        named: dict[str, Tensor],
     ) -> dict[str, Tensor]:
         """Teach the adversary, then add what it says of the same predictions to the loss."""
-        images = self.preprocessing(batch.images)
-        taught = adversary.step(images, outputs.logits, batch.target, step=self.global_step)
-        deception = adversary.term(images, outputs.logits, batch.target)
+        taught = adversary.step(images, outputs.logits, target, step=self.global_step)
+        deception = adversary.term(images, outputs.logits, target)
         total = named["loss"] + adversary.recipe.weight * deception
         return {**named, "loss": total, "deception": deception.detach(), "adversary": taught}
 
@@ -169,9 +177,7 @@ class SemanticSegmentation(pl.LightningModule):
             outputs = self(part.images)
             loss = self.losses(outputs, part.target, valid_classes=part.valid_classes)["loss"].detach()
             self.val_loss.update(loss.float(), weight=len(part.indices))
-            logits = outputs.logits
-            if part.valid_classes is not None:
-                logits = marginal_logits(logits, part.valid_classes, rest_class=self.rest_class)
+            logits = marginal_logits(outputs.logits, part.valid_classes, rest_class=self.rest_class)
             self.scores.update(logits.argmax(1), part.target)
 
     def on_validation_epoch_end(self) -> None:

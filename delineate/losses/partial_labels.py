@@ -23,7 +23,7 @@ def asked_classes(logits: Float[Tensor, "B K H W"]) -> Bool[Tensor, "B K H W"]:
 
 
 def marginal_logits(
-    logits: Float[Tensor, "B K H W"], valid_classes: Bool[Tensor, "M N"], *, rest_class: int | None = None
+    logits: Float[Tensor, "B K H W"], valid_classes: Bool[Tensor, "M N"] | None, *, rest_class: int | None = None
 ) -> Float[Tensor, "B K H W"]:
     """Logits over the classes that each image's data set labels.
 
@@ -35,14 +35,14 @@ def marginal_logits(
 
     Args:
         logits: before the softmax.
-        valid_classes: which classes the image's data set labels.
+        valid_classes: which classes the image's data set labels; None where all label all.
         rest_class: the label (background, say) that stands for everything a data set does not label. In images whose
             data set labels it, it is given the probability of all unlabelled classes together; None, and in images
             whose data set does not label it: unlabelled classes are taken out of the softmax.
 
     Returns:
-        float32 (float64 stays). A class that is not labelled in an image has probability 0 there. Images whose classes
-        are all valid are unchanged.
+        float32 (float64 stays); the logits as they are for None. A class that is not labelled in an image has
+        probability 0 there. Images whose classes are all valid are unchanged.
 
     Raises:
         ArgumentError: when ``valid_classes`` does not fit the logits, or there is no class ``rest_class``.
@@ -55,6 +55,8 @@ def marginal_logits(
         >>> marginal_logits(logits, valid, rest_class=0).softmax(1).flatten().tolist()  # 1 + 3 and 2 of 6
         [0.6666..., 0.3333..., 0.0]
     """
+    if valid_classes is None:
+        return logits
     require(
         valid_classes.shape == logits.shape[:2],
         "valid_classes",
@@ -62,6 +64,7 @@ def marginal_logits(
         tuple(valid_classes.shape),
     )
     check_rest_class(rest_class, logits.shape[1])
+    valid_classes = valid_classes.to(logits.device)
     with torch.autocast(logits.device.type, enabled=False):
         logits = full_precision(logits)
         asked = valid_classes[:, :, None, None]

@@ -206,8 +206,7 @@ class SemanticLoss(nn.Module):
             check_labelled(target, valid_classes, ignore_index=self.ignore_index)
 
         def on_head(logits: Tensor) -> Tensor:
-            if valid_classes is not None:
-                logits = marginal_logits(logits, valid_classes, rest_class=self.rest_class)
+            logits = marginal_logits(logits, valid_classes, rest_class=self.rest_class)
             labels = resized_target(target, (logits.shape[2], logits.shape[3]))
             return self.on_logits(logits, labels, normaliser=normaliser)
 

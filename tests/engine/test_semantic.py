@@ -54,7 +54,7 @@ def test_an_adversary_has_means_of_its_own() -> None:
         )
 
     def learn(ours: SemanticSegmentation, value: float) -> None:
-        ours._against_adversary = lambda adversary, batch, outputs, named: {  # type: ignore[method-assign]
+        ours._against_adversary = lambda adversary, images, outputs, target, named: {  # type: ignore[method-assign]
             **named,
             "adversary": torch.tensor(value),
             "deception": torch.tensor(value / 2),
