@@ -23,9 +23,7 @@ def with_legend(picture: Image.Image, entries: Sequence[tuple[Colour, str, float
     Returns:
         RGB; as high as the (enlarged) picture, the legend in as many columns as that takes.
     """
-    factor = max(1, min(-(-_SHORTEST_SIDE // min(picture.size)), _LONGEST_SIDE // max(picture.size)))
-    if factor > 1:
-        picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    picture, _ = enlarged(picture)
     if not entries:
         return picture
     left_out = len(entries) - _MOST_ENTRIES
@@ -55,6 +53,19 @@ def with_legend(picture: Image.Image, entries: Sequence[tuple[Colour, str, float
         right = left + text + gap + name_width + gap + share_width
         draw.text((right, middle), share, fill=_FAINT, font=font, anchor="rm")
     return sheet
+
+
+def enlarged(picture: Image.Image) -> tuple[Image.Image, int]:
+    """The picture, enlarged by a whole factor where it is small, and that factor.
+
+    Example:
+        >>> enlarged(Image.new("RGB", (100, 160)))[1]
+        4
+    """
+    factor = max(1, min(-(-_SHORTEST_SIDE // min(picture.size)), _LONGEST_SIDE // max(picture.size)))
+    if factor > 1:
+        picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    return picture, factor
 
 
 def _share_text(share: float) -> str:
