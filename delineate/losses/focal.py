@@ -25,6 +25,16 @@ from delineate.losses.supervision import (
 SMALLEST_GAP = 1e-12  # keeps d/dp (1 - p)^gamma finite at p = 1 when gamma < 1
 
 
+def focused(surprise: Float[Tensor, "*N"], *, gamma: Number) -> Float[Tensor, "*N"]:
+    """``-(1 - p)^gamma log p`` of the probability ``p = exp(-surprise)``: the form that both focal losses share.
+
+    Args:
+        surprise: negative logarithms of probabilities, in the precision to compute in.
+        gamma: how strongly sure answers are turned down.
+    """
+    return (-torch.expm1(-surprise)).clamp_min(SMALLEST_GAP).pow(gamma) * surprise
+
+
 def focal(
     logits: Float[Tensor, "B K H W"],
     target: Integer[Tensor, "B H W"],
@@ -67,7 +77,7 @@ def focal(
         logits = full_precision(logits)
         surprise = surprises(logits, target, ignore_index=ignore_index)
         counted = target != ignore_index
-        values = (-torch.expm1(-surprise)).clamp_min(SMALLEST_GAP).pow(gamma) * surprise
+        values = focused(surprise, gamma=gamma)
         if alpha is not None:
             values = values * alpha.to(logits)[torch.where(counted, target, 0).long()]
         return ratio(values.sum(), over_ranks(counted.sum().to(logits.dtype), normaliser))

@@ -63,12 +63,7 @@ def generalised_box_iou(boxes1: Float[Tensor, "N 4"], boxes2: Float[Tensor, "M 4
         >>> generalised_box_iou(torch.tensor([[0., 0., 1., 1.]]), torch.tensor([[3., 0., 4., 1.]]))
         tensor([[-0.5000]])
     """
-
-    def penalised(pairs: _Pairs) -> Tensor:
-        enclosing = pairs.enclosing_width * pairs.enclosing_height
-        return pairs.iou - _ratio(enclosing - pairs.union, enclosing)
-
-    return _overlaps(boxes1, boxes2, kernels.generalised_box_ious, penalised)
+    return _overlaps(boxes1, boxes2, kernels.generalised_box_ious, BoxPairs.generalised)
 
 
 def distance_box_iou(boxes1: Float[Tensor, "N 4"], boxes2: Float[Tensor, "M 4"]) -> Float[Tensor, "N M"]:
@@ -91,7 +86,7 @@ def distance_box_iou(boxes1: Float[Tensor, "N 4"], boxes2: Float[Tensor, "M 4"])
         >>> distance_box_iou(torch.tensor([[0., 0., 2., 2.]]), torch.tensor([[2., 0., 4., 2.]]))
         tensor([[-0.2000]])
     """
-    return _overlaps(boxes1, boxes2, kernels.distance_box_ious, lambda pairs: pairs.iou - pairs.distance())
+    return _overlaps(boxes1, boxes2, kernels.distance_box_ious, BoxPairs.distance)
 
 
 def complete_box_iou(boxes1: Float[Tensor, "N 4"], boxes2: Float[Tensor, "M 4"]) -> Float[Tensor, "N M"]:
@@ -115,35 +110,62 @@ def complete_box_iou(boxes1: Float[Tensor, "N 4"], boxes2: Float[Tensor, "M 4"])
         >>> complete_box_iou(torch.tensor([[0., 0., 4., 2.]]), torch.tensor([[0., 0., 2., 4.]]))
         tensor([[0.2371]])
     """
+    return _overlaps(boxes1, boxes2, kernels.complete_box_ious, BoxPairs.complete)
 
-    def penalised(pairs: _Pairs) -> Tensor:
-        shape = (2 / math.pi * (_angle(pairs.size1) - _angle(pairs.size2))) ** 2
+
+class BoxPairs:
+    """The four overlaps of pairs of boxes: of (N, 1, 4) and (1, M, 4) every pair, of (N, 4) twice row by row.
+
+    Args:
+        boxes1: xyxy pixels; a box whose corners are swapped is empty.
+        boxes2: xyxy pixels, of a shape that broadcasts.
+
+    Attributes:
+        iou: the intersection over union, 0 where neither box has an area.
+
+    Example:
+        >>> BoxPairs(torch.tensor([[0., 0., 2., 2.]]), torch.tensor([[2., 0., 4., 2.]])).distance()
+        tensor([-0.2000])
+    """
+
+    def __init__(self, boxes1: Float[Tensor, "*N 4"], boxes2: Float[Tensor, "*M 4"]) -> None:
+        self._boxes1, self._boxes2 = boxes1, boxes2
+        self._size1 = (boxes1[..., 2:] - boxes1[..., :2]).clamp(min=0)
+        self._size2 = (boxes2[..., 2:] - boxes2[..., :2]).clamp(min=0)
+        corner = torch.maximum(boxes1[..., :2], boxes2[..., :2])
+        shared = _area((torch.minimum(boxes1[..., 2:], boxes2[..., 2:]) - corner).clamp(min=0))
+        self._union = _area(self._size1) + _area(self._size2) - shared
+        self.iou = _ratio(shared, self._union)
+
+    def generalised(self) -> Float[Tensor, "*L"]:
+        """As :func:`generalised_box_iou`."""
+        enclosing = _area(self._enclosing())
+        return self.iou - _ratio(enclosing - self._union, enclosing)
+
+    def distance(self) -> Float[Tensor, "*L"]:
+        """As :func:`distance_box_iou`."""
+        ends1, ends2 = (boxes[..., :2] + boxes[..., 2:] for boxes in (self._boxes1, self._boxes2))
+        diagonal = (self._enclosing() ** 2).sum(dim=-1)
+        return self.iou - _ratio(((ends1 - ends2) ** 2).sum(dim=-1) / 4, diagonal)
+
+    def complete(self) -> Float[Tensor, "*L"]:
+        """As :func:`complete_box_iou`."""
+        shape = (2 / math.pi * (_angle(self._size1) - _angle(self._size2))) ** 2
         with torch.no_grad():
-            weight = _ratio(shape, 1 - pairs.iou + shape)
-        return pairs.iou - pairs.distance() - weight * shape
+            weight = _ratio(shape, 1 - self.iou + shape)
+        return self.distance() - weight * shape
 
-    return _overlaps(boxes1, boxes2, kernels.complete_box_ious, penalised)
+    def _enclosing(self) -> Tensor:
+        """Width and height of the smallest box that holds both."""
+        corner = torch.minimum(self._boxes1[..., :2], self._boxes2[..., :2])
+        return (torch.maximum(self._boxes1[..., 2:], self._boxes2[..., 2:]) - corner).clamp(min=0)
 
 
-class _Pairs:
-    """What the four share, of every pair (N, M)."""
-
-    def __init__(self, boxes1: Tensor, boxes2: Tensor) -> None:
-        self.boxes1, self.boxes2 = boxes1[:, None], boxes2[None]
-        self.size1 = (self.boxes1[..., 2:] - self.boxes1[..., :2]).clamp(min=0)
-        self.size2 = (self.boxes2[..., 2:] - self.boxes2[..., :2]).clamp(min=0)
-        corner = torch.maximum(self.boxes1[..., :2], self.boxes2[..., :2])
-        shared = _area((torch.minimum(self.boxes1[..., 2:], self.boxes2[..., 2:]) - corner).clamp(min=0))
-        self.union = _area(self.size1) + _area(self.size2) - shared
-        self.iou = _ratio(shared, self.union)
-        corner = torch.minimum(self.boxes1[..., :2], self.boxes2[..., :2])
-        enclosing = (torch.maximum(self.boxes1[..., 2:], self.boxes2[..., 2:]) - corner).clamp(min=0)
-        self.enclosing_width, self.enclosing_height = enclosing.unbind(dim=-1)
-
-    def distance(self) -> Tensor:
-        """The squared distance of the centres as a share of the squared diagonal."""
-        ends1, ends2 = (boxes[..., :2] + boxes[..., 2:] for boxes in (self.boxes1, self.boxes2))
-        return _ratio(((ends1 - ends2) ** 2).sum(dim=-1) / 4, self.enclosing_width**2 + self.enclosing_height**2)
+def check_boxes(name: str, boxes: Tensor) -> None:
+    """Raise :class:`~delineate.errors.ArgumentError` unless ``boxes`` are rows of four."""
+    shape = tuple(boxes.shape)
+    advice = f"If column 4 is a score, pass {name}[:, :4]." if len(shape) == 2 and shape[1] == 5 else ""
+    require(len(shape) == 2 and shape[1] == 4, name, "be (N, 4) xyxy pixels", f"shape {shape}", advice)
 
 
 def _area(size: Tensor) -> Tensor:
@@ -167,17 +189,15 @@ def _overlaps(
     boxes1: Tensor,
     boxes2: Tensor,
     kernel: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    formula: Callable[[_Pairs], Tensor],
+    formula: Callable[[BoxPairs], Tensor],
 ) -> Tensor:
-    for name, boxes in (("boxes1", boxes1), ("boxes2", boxes2)):
-        shape = tuple(boxes.shape)
-        advice = f"If column 4 is a score, pass {name}[:, :4]." if len(shape) == 2 and shape[1] == 5 else ""
-        require(len(shape) == 2 and shape[1] == 4, name, "be (N, 4) xyxy pixels", f"shape {shape}", advice)
+    check_boxes("boxes1", boxes1)
+    check_boxes("boxes2", boxes2)
     dtype = torch.promote_types(boxes1.dtype, boxes2.dtype)
     dtype = dtype if dtype == torch.float64 else torch.float32
     differentiable = torch.is_grad_enabled() and (boxes1.requires_grad or boxes2.requires_grad)
     host = boxes1.device.type == boxes2.device.type == "cpu"
     if differentiable or not host or torch.compiler.is_compiling():
-        return formula(_Pairs(boxes1.to(dtype), boxes2.to(dtype)))
+        return formula(BoxPairs(boxes1.to(dtype)[:, None], boxes2.to(dtype)[None]))
     arrays = [boxes.detach().to(torch.float64).numpy() for boxes in (boxes1, boxes2)]
     return torch.from_numpy(kernel(*arrays)).to(dtype)
