@@ -55,6 +55,7 @@ class DigitScenes(Dataset[tuple[Any, dict[str, Any]]]):
     - ``masks``: Mask (N, H, W) uint8, the visible part of each digit, the rearmost first;
     - ``boxes``: BoundingBoxes (N, 4) float32 xyxy, the outer edges of the visible parts;
     - ``labels``: (N,) int64, the digits 0..9 (one less than in the semantic mask);
+    - ``area``: (N,) float32, the pixels of each mask; ``iscrowd``: (N,) bool, never true;
     - ``tags``: (10,) float32, 1 for each digit that is there;
     - ``image_id`` and ``stem``.
 
@@ -118,7 +119,7 @@ class DigitScenes(Dataset[tuple[Any, dict[str, Any]]]):
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """The image (H, W, C) uint8 and the labels (H, W) uint8, before any transform."""
         scene = self.scene(index)
-        return self._image(scene), scene.labels
+        return self.pixels(scene), scene.labels
 
     def scene(self, index: int) -> Scene:
         """The composed scene with its instances, always in colour."""
@@ -130,7 +131,7 @@ class DigitScenes(Dataset[tuple[Any, dict[str, Any]]]):
         masks = torch.from_numpy(scene.masks.astype(np.uint8))
         tags = torch.zeros(10)
         tags[torch.from_numpy(scene.classes)] = 1
-        image = tv_tensors.Image(torch.from_numpy(self._image(scene)).permute(2, 0, 1))
+        image = tv_tensors.Image(torch.from_numpy(self.pixels(scene)).permute(2, 0, 1))
         target: dict[str, Any] = {
             "semantic_mask": tv_tensors.Mask(torch.from_numpy(scene.labels)),
             "image_id": self._checked(index),
@@ -138,11 +139,14 @@ class DigitScenes(Dataset[tuple[Any, dict[str, Any]]]):
             "boxes": tv_tensors.BoundingBoxes(boxes_of_masks(masks), format="XYXY", canvas_size=self.size),
             "masks": tv_tensors.Mask(masks),
             "labels": torch.from_numpy(scene.classes),
+            "area": masks.flatten(1).sum(dim=1).float(),
+            "iscrowd": torch.zeros(len(masks), dtype=torch.bool),
             "tags": tags,
         }
         return (image, target) if self.transform is None else self.transform(image, target)
 
-    def _image(self, scene: Scene) -> np.ndarray:
+    def pixels(self, scene: Scene) -> np.ndarray:
+        """The image (H, W, C) uint8 of a scene in the channels that were asked for."""
         if self.channels == 3:
             return scene.image
         return (scene.image @ LUMA + 0.5).astype(np.uint8)[..., None]

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import colorsys
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
 from PIL import Image
 
 SPLITS = ("train", "val", "test")
+EXTREMES = ("top", "right", "bottom", "left")
 DIGIT_SHARES = (0.7, 0.15, 0.15)
 PHOTO_SHARES = (0.6, 0.2, 0.2)  # of the photo's width, from the left
 PHOTO_REACH = 128  # pixels of a photo that a scene spans at most: the narrowest part's width, so that splits look alike
@@ -42,16 +43,26 @@ class Scene:
         image: (H, W, 3) uint8 RGB.
         instances: (H, W) uint8; 0 where there is none, else 1 + the digit's place in ``classes``.
         classes: the digit 0..9 of each instance, the rearmost first.
+        extremes: (N, 4, 2) int64, column and row of the outermost pixels of each whole digit, covered or not, in the
+            order of :data:`EXTREMES`.
     """
 
     image: np.ndarray
     instances: np.ndarray
     classes: np.ndarray
+    extremes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4, 2), np.int64))
 
     @property
     def labels(self) -> np.ndarray:
         """(H, W) uint8: 0 for background, 1 + digit elsewhere."""
         return np.concatenate([[0], self.classes + 1]).astype(np.uint8)[self.instances]
+
+    @property
+    def keypoints(self) -> np.ndarray:
+        """(N, 4, 3) float64: x, y and visibility of the extremes, 2 where the digit itself is seen, 1 where covered."""
+        columns, rows = self.extremes[:, :, 0], self.extremes[:, :, 1]
+        seen = self.instances[rows, columns] == np.arange(1, len(self.extremes) + 1)[:, None]
+        return np.stack([columns, rows, np.where(seen, 2, 1)], axis=2).astype(np.float64)
 
     @property
     def masks(self) -> np.ndarray:
@@ -98,6 +109,7 @@ def composed_scene(split: str, size: tuple[int, int], rng: np.random.Generator) 
     canvas = _background(material.photos, size, rng)
     instances = np.zeros(size, dtype=np.uint8)
     classes: list[int] = []
+    extremes: list[np.ndarray] = []
     full: list[int] = []  # pixels of each digit before anything covers it
     wanted = 0 if rng.random() < EMPTY_SHARE else int(rng.integers(FEWEST, MOST + 1))
     hue = rng.random()
@@ -116,10 +128,31 @@ def composed_scene(split: str, size: tuple[int, int], rng: np.random.Generator) 
         canvas[rows, columns] += (tint - canvas[rows, columns]) * cover
         classes.append(digit)
         full.append(int(stroke.sum()))
+        extremes.append(extreme_pixels(stroke) + np.array([place[1], place[0]]))
         instances[rows, columns][stroke] = len(classes)
     canvas += rng.standard_normal(canvas.shape, dtype=np.float32) * np.float32(rng.uniform(0, 5))
     image = np.clip(canvas + 0.5, 0, 255).astype(np.uint8)
-    return Scene(image, instances, np.array(classes, dtype=np.int64))
+    outermost = np.array(extremes, dtype=np.int64).reshape(-1, len(EXTREMES), 2)
+    return Scene(image, instances, np.array(classes, dtype=np.int64), outermost)
+
+
+def extreme_pixels(mask: np.ndarray) -> np.ndarray:
+    """Column and row of the topmost, rightmost, bottommost and leftmost pixel of a mask (H, W) that is not empty.
+
+    Of several in one row or column the middle one counts, so that a mirrored mask has mirrored pixels, but for one
+    where their number is even.
+
+    Example:
+        >>> extreme_pixels(np.array([[0, 1, 0], [1, 1, 1]], bool)).tolist()
+        [[1, 0], [2, 1], [1, 1], [0, 1]]
+    """
+    rows, columns = np.nonzero(mask)
+    found = []
+    for values, end in ((rows, rows.min()), (columns, columns.max()), (rows, rows.max()), (columns, columns.min())):
+        there = np.flatnonzero(values == end)
+        middle = there[len(there) // 2]
+        found.append((columns[middle], rows[middle]))
+    return np.array(found, dtype=np.int64)
 
 
 def _range(shares: tuple[float, ...], which: int) -> tuple[float, float]:

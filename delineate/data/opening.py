@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
+from delineate.checks import require
 from delineate.data.dataset import OnError, SemanticDataset
 from delineate.data.formats import cityscapes, coco, mask_folders, voc
 from delineate.data.formats.layout import Layout
@@ -15,6 +16,9 @@ from delineate.registry import Registry, nearest_name
 
 if TYPE_CHECKING:
     from delineate.data.digits import DigitScenes
+    from delineate.data.digits_objects import DigitObjects
+    from delineate.data.object_dataset import ObjectDataset
+    from delineate.data.objects.coco_json import Columns
 
 BUILT_IN = "digits"
 
@@ -76,16 +80,45 @@ def read_layout(path: str | Path, format: str = "auto") -> Layout:
     )
 
 
+@overload
+def open_dataset(
+    path: str | Path,
+    *,
+    split: str | None = ...,
+    task: Literal["semantic"] = ...,
+    format: str = ...,
+    transform: Callable[..., Any] | None = ...,
+    on_error: OnError = ...,
+    channels: int = ...,
+) -> SemanticDataset | DigitScenes: ...
+
+
+@overload
+def open_dataset(
+    path: str | Path,
+    *,
+    split: str | None = ...,
+    task: Literal["objects"],
+    format: str = ...,
+    transform: Callable[..., Any] | None = ...,
+    on_error: OnError = ...,
+    channels: int = ...,
+    columns: Sequence[Columns] | None = ...,
+) -> ObjectDataset | DigitObjects: ...
+
+
 def open_dataset(
     path: str | Path,
     *,
     split: str | None = None,
+    task: Literal["semantic", "objects"] = "semantic",
     format: str = "auto",
     transform: Callable[..., Any] | None = None,
     on_error: OnError = "raise",
     channels: int = 3,
-) -> SemanticDataset | DigitScenes:
-    """The images and label maps of a folder, ready for a data loader.
+    columns: Sequence[Columns] | None = None,
+) -> SemanticDataset | DigitScenes | ObjectDataset | DigitObjects:
+    """The images of a folder with their label maps, or with their objects, ready for a data loader.
 
     Where a folder has no validation split, "train" and "val" are chosen by a hash of the names, four to one, the
     same on every machine (:meth:`~delineate.data.formats.layout.Layout.with_validation`).
@@ -93,10 +126,12 @@ def open_dataset(
     Args:
         path: the folder; "digits" for the built-in scenes (a folder of that name is "./digits").
         split: "train", "val" or another that the folder has; None for all of them together.
-        format: as for :func:`read_layout`.
+        task: "semantic" for a label map a picture, "objects" for boxes, masks and keypoints. A folder may serve both.
+        format: as for :func:`read_layout`, or for :func:`~delineate.data.objects.folder.read_objects`.
         transform: a torchvision v2 transform on ``(image, target)``.
         on_error: "raise", or "skip" to leave bad records out and name them in ``skipped``.
         channels: of the images: 1, 3 or 4; any number that ``.npy`` images hold.
+        columns: of objects, "masks" and "keypoints" as far as they are wanted; all that there are when left out.
 
     Raises:
         DataError: when the folder cannot be recognised, or a record is bad.
@@ -105,7 +140,13 @@ def open_dataset(
     Example:
         >>> len(open_dataset("digits", split="val"))
         150
+        >>> open_dataset("digits", split="val", task="objects").columns
+        ('boxes', 'masks', 'keypoints')
     """
+    require(task in ("semantic", "objects"), "task", 'be "semantic" or "objects"', f'"{task}"')
+    if task == "objects":
+        return _open_objects(path, split, format, transform, on_error, channels, columns)
+    require(columns is None, "columns", 'be left out but for task="objects"', columns)
     if path == BUILT_IN:
         from delineate.data.digits import DigitScenes
 
@@ -114,6 +155,28 @@ def open_dataset(
     if split in ("train", "val"):
         layout = layout.with_validation()
     return SemanticDataset(layout, split, transform=transform, on_error=on_error, channels=channels)
+
+
+def _open_objects(
+    path: str | Path,
+    split: str | None,
+    format: str,
+    transform: Callable[..., Any] | None,
+    on_error: OnError,
+    channels: int,
+    columns: Sequence[Columns] | None,
+) -> ObjectDataset | DigitObjects:
+    if path == BUILT_IN:
+        from delineate.data.digits_objects import DigitObjects
+
+        return DigitObjects(split or "train", transform=transform, columns=columns, channels=channels)
+    from delineate.data.object_dataset import ObjectDataset
+    from delineate.data.objects.folder import read_objects
+
+    folder = read_objects(path, format, columns=columns)
+    if split in ("train", "val"):
+        folder = folder.with_validation()
+    return ObjectDataset(folder, split, transform=transform, on_error=on_error, channels=channels, columns=columns)
 
 
 def _no_folder(root: Path) -> str:

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from torch.utils.data import Dataset
 
+from delineate.structures.annotations import Annotations
+from delineate.structures.objects import Objects
 from delineate.structures.taxonomy import Taxonomy
 
 
@@ -44,6 +46,52 @@ class Samples(Protocol):
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Pixels ``(H, W, C)`` uint8 and labels ``(H, W)`` of one sample."""
+        ...
+
+
+class ObjectSamples(Protocol):
+    """Images with objects: ``samples[i]`` is ``(tv_tensors.Image, target)``.
+
+    The target holds "boxes" (``tv_tensors.BoundingBoxes``, ``(N, 4)`` xyxy), "labels", "area", "iscrowd", "image_id"
+    and "stem", and, as ``columns`` say, "masks", "keypoints" and "visibility".
+    """
+
+    taxonomy: Taxonomy
+    columns: tuple[str, ...]
+    keypoint_names: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What the data set is called in messages."""
+        ...
+
+    @property
+    def skipped(self) -> Sequence[str]:
+        """Files that were left out because they cannot be used."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[Any, dict[str, Any]]: ...
+
+    def stem(self, index: int) -> str:
+        """The name of one sample."""
+        ...
+
+    def files(self, index: int) -> str:
+        """Where one sample came from, for messages."""
+        ...
+
+    def read(self, index: int) -> tuple[np.ndarray, Objects]:
+        """Pixels ``(H, W, C)`` uint8 and the objects of one sample."""
+        ...
+
+    def counts(self) -> np.ndarray:
+        """How many objects each sample has, ``(I,)`` int64."""
+        ...
+
+    def truth(self) -> Annotations:
+        """All samples and their objects, to score predictions against: image ``i`` is sample ``i``."""
         ...
 
 

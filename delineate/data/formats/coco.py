@@ -136,7 +136,7 @@ def read(root: Path) -> Layout | str:
     Raises:
         DataError: naming file and place, on JSON of the wrong shape, repeated ids, or files whose categories differ.
     """
-    files = _json_files(root)
+    files = json_files(root)
     if not files:
         return "no such file"
     pictures = {path.relative_to(root).as_posix(): path for path in pictures_under(root)}
@@ -167,7 +167,7 @@ def read(root: Path) -> Layout | str:
                 found.append(Problem("error", "missing-image", str(path), message, split))
         records = []
         for image in content.images:
-            file = _picture(image.file_name, path, root, pictures, by_name)
+            file = picture_of(image.file_name, path, root, pictures, by_name)
             if file is None:
                 message = f"image {image.id} is {image.file_name[:80]}, which is not below {root}"
                 found.append(Problem("error", "missing-image", str(path), message, split))
@@ -203,7 +203,7 @@ def read_json(path: Path) -> CocoFile:
     return decoded_json(json_bytes(path), CocoFile, path, "annotations must be COCO instances JSON")
 
 
-def _json_files(root: Path) -> dict[str, Path]:
+def json_files(root: Path) -> dict[str, Path]:
     """The annotation file of each split."""
     for pattern in ("annotations/instances_*.json", "instances_*.json", "annotations/*.json"):
         files = [path for path in sorted(root.glob(pattern)) if not _OTHER_TASKS.search(path.stem)]
@@ -234,7 +234,7 @@ def _by_split(files: list[Path]) -> dict[str, Path]:
     return dict(zip(usual if len(set(usual)) == len(usual) else names, files, strict=True))
 
 
-def _picture(
+def picture_of(
     name: str, listed_in: Path, root: Path, pictures: Mapping[str, Path], by_name: Mapping[str, list[Path]]
 ) -> Path | None:
     """The file below ``root`` that a file_name means; a name that leads out of the folder counts by its last part."""

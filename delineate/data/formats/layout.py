@@ -151,8 +151,8 @@ class Layout:
         if "val" in self.splits or len(self.splits.get(source, ())) < 2:
             return self
         records = self.splits[source]
-        ranked = sorted(records, key=lambda record: (_hash(record.stem), record.stem))
-        held = {record.image for record in ranked[: min(max(round(fraction * len(records)), 1), len(records) - 1)]}
+        chosen = held_back([record.stem for record in records], fraction)
+        held = {record.image for record, holds in zip(records, chosen, strict=True) if holds}
         splits = {
             "train": tuple(record for record in records if record.image not in held),
             "val": tuple(record for record in records if record.image in held),
@@ -162,6 +162,21 @@ class Layout:
             replace(problem, split="") if problem.split == source else problem for problem in self.problems
         )
         return replace(self, splits=splits, problems=problems)
+
+
+def held_back(stems: Sequence[str], fraction: float = 0.2) -> list[bool]:
+    """Which of these pictures go to a "val" split that no list names: see :meth:`Layout.with_validation`.
+
+    Example:
+        >>> held_back(["a", "b", "c", "d"], 0.5)
+        [False, False, True, True]
+    """
+    require(0 < fraction < 1, "fraction", "lie between 0 and 1", fraction)
+    if len(stems) < 2:
+        return [False] * len(stems)
+    ranked = sorted(range(len(stems)), key=lambda i: (_hash(stems[i]), stems[i]))
+    held = set(ranked[: min(max(round(fraction * len(stems)), 1), len(stems) - 1)])
+    return [i in held for i in range(len(stems))]
 
 
 def describe_id(value: int) -> str:

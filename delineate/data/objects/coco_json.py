@@ -18,6 +18,7 @@ import numpy as np
 
 from delineate.checks import require
 from delineate.data.json_files import decoded_json, json_bytes, many_objects
+from delineate.data.objects.defects import RecordError
 from delineate.data.objects.plausible import require_pixels
 from delineate.data.objects.segmentations import Segmentation, Whole, segmentation_masks
 from delineate.errors import DataError
@@ -140,8 +141,8 @@ def read_truth(path: str | Path, *, columns: Columns = "boxes") -> Annotations:
         content = decoded_json(json_bytes(path, advice=_STREAM), kind, path, "annotations must be COCO JSON")
         images, records = content.images, content.annotations
         categories = sorted(content.categories, key=lambda category: category.id)
-        _unique("image", [image.id for image in images], path)
-        _unique("category", [category.id for category in categories], path)
+        require_unique("image", [image.id for image in images], path)
+        require_unique("category", [category.id for category in categories], path)
         if not categories:
             raise DataError(f"categories must name at least one class; got none in {path}.")
         images.sort(key=lambda image: image.id)
@@ -151,7 +152,7 @@ def read_truth(path: str | Path, *, columns: Columns = "boxes") -> Annotations:
         ids = np.fromiter(map(attrgetter("id"), records), np.int64, count)
         if (ids == -1).all():
             ids = np.arange(count, dtype=np.int64)
-        _unique("annotation", ids, path)
+        require_unique("annotation", ids, path)
         sizes = np.array([(image.height, image.width) for image in images], np.int64).reshape(-1, 2)
         crowd = np.fromiter(map(attrgetter("iscrowd"), records), np.int64, count) != 0
         stated = np.array([record.area for record in records], np.float64)  # None becomes NaN
@@ -166,17 +167,17 @@ def read_truth(path: str | Path, *, columns: Columns = "boxes") -> Annotations:
             )
             boxes = masks.boxes()
             areas = masks.areas().astype(np.float64)
-            sizes = _sizes_of_masks(sizes, image_rows, masks.sizes.astype(np.int64), place)
+            sizes = sizes_of_masks(sizes, image_rows, masks.sizes.astype(np.int64), place)
         else:
-            boxes = _boxes(records, place)
+            boxes = box_columns(records, place)
             areas = boxes[:, 2] * boxes[:, 3]
         points = next((tuple(c.keypoints) for c in categories if c.keypoints), ())
         if columns == "keypoints":
-            keypoints = _keypoints(records, place, None if records else len(points))
+            keypoints = keypoint_columns(records, place, None if records else len(points))
             labelled = (keypoints[:, :, 2] > 0).sum(axis=1)
             told = [record.num_keypoints for record in records]
             ignored = np.array([n if t is None else t for n, t in zip(labelled, told, strict=True)], np.int64) == 0
-        names = _distinct([category.name for category in categories], [category.id for category in categories])
+        names = distinct_names([category.name for category in categories], [category.id for category in categories])
         return Annotations.of(
             [image.id for image in images],
             names,
@@ -245,12 +246,12 @@ def prediction_columns(
         DataError: naming the place of the first record that does not fit ``truth``.
     """
     count = len(records)
-    images = _known(records, "image_id", truth.image_ids, "image", place)
-    labels = _known(records, "category_id", truth.class_ids, "category", place)
+    images = known_rows(records, "image_id", truth.image_ids, "image", place)
+    labels = known_rows(records, "category_id", truth.class_ids, "category", place)
     scores = np.fromiter(map(attrgetter("score"), records), np.float64, count)
     masks = keypoints = areas = None
     if columns == "boxes":
-        boxes = _boxes(records, place)
+        boxes = box_columns(records, place)
     elif columns == "masks":
         masks = segmentation_masks(
             [record.segmentation for record in records], truth.image_sizes[images], place, folder
@@ -258,7 +259,7 @@ def prediction_columns(
         boxes, areas = masks.boxes(), masks.areas().astype(np.float64)
     else:
         points = truth.objects.keypoints.shape[1] if truth.objects.keypoints is not None else 0
-        keypoints = _keypoints(records, place, points if len(truth.objects) else None)
+        keypoints = keypoint_columns(records, place, points if len(truth.objects) else None)
         x, y = keypoints[:, :, 0], keypoints[:, :, 1]
         boxes = np.zeros((count, 4))
         if keypoints.size:
@@ -267,7 +268,8 @@ def prediction_columns(
     return Objects.of(images, labels, boxes, scores=scores, areas=areas, masks=masks, keypoints=keypoints)
 
 
-def _boxes(records: Sequence[Any], place: Callable[[int], str]) -> np.ndarray:
+def box_columns(records: Sequence[Any], place: Callable[[int], str]) -> np.ndarray:
+    """The boxes of records as rows x, y, width, height; RecordError where one lies absurdly far away."""
     flat = chain.from_iterable(map(attrgetter("bbox"), records))
     return _near(np.fromiter(flat, np.float64, 4 * len(records)).reshape(-1, 4), "bbox", place)
 
@@ -275,15 +277,14 @@ def _boxes(records: Sequence[Any], place: Callable[[int], str]) -> np.ndarray:
 def _near(places: np.ndarray, what: str, place: Callable[[int], str]) -> np.ndarray:
     far = np.abs(places).max(axis=tuple(range(1, places.ndim)), initial=0) > _FARTHEST
     if far.any():
-        i = int(np.argmax(far))
-        got = f"{np.abs(places[i]).max():g} in {place(i)}"
-        raise DataError(f"{what} must lie within {_FARTHEST:g} pixels; got {got}.")
+        wrong = f"{what} must lie within {_FARTHEST:g} pixels; got"
+        raise RecordError(
+            np.flatnonzero(far), lambda i: f"{wrong} {np.abs(places[i]).max():g} in {place(i)}.", "far-away"
+        )
     return places
 
 
-def _sizes_of_masks(
-    sizes: np.ndarray, images: np.ndarray, masks: np.ndarray, place: Callable[[int], str]
-) -> np.ndarray:
+def sizes_of_masks(sizes: np.ndarray, images: np.ndarray, masks: np.ndarray, place: Callable[[int], str]) -> np.ndarray:
     """The sizes of images, those that the file does not say taken from their masks, which must agree."""
     unknown = np.asarray((sizes <= 0).any(axis=1))
     listed, first = np.unique(images, return_index=True)
@@ -297,13 +298,14 @@ def _sizes_of_masks(
     return known
 
 
-def _keypoints(records: Sequence[Any], place: Callable[[int], str], points: int | None = None) -> np.ndarray:
+def keypoint_columns(records: Sequence[Any], place: Callable[[int], str], points: int | None = None) -> np.ndarray:
+    """The keypoints of records ``(N, P, 3)``; RecordError where one has not ``points``, or the first's number."""
     lengths = np.fromiter((len(record.keypoints) for record in records), np.int64, len(records))
     wanted = 3 * points if points is not None else (int(lengths[0]) if len(lengths) else 0)
     wrong = np.flatnonzero((lengths != wanted) | (lengths % 3 != 0))
     if len(wrong):
-        got = f"{lengths[wrong[0]]} numbers in {place(int(wrong[0]))}"
-        raise DataError(f"keypoints must be {wanted // 3} times x, y, visibility; got {got}.")
+        text = f"keypoints must be {wanted // 3} times x, y, visibility; got"
+        raise RecordError(wrong, lambda i: f"{text} {lengths[i]} numbers in {place(i)}.", "keypoints")
     flat = chain.from_iterable(map(attrgetter("keypoints"), records))
     columns = np.fromiter(flat, np.float64, int(lengths.sum())).reshape(len(records), wanted // 3, 3)
     return _near(columns, "keypoints", place)
@@ -311,10 +313,10 @@ def _keypoints(records: Sequence[Any], place: Callable[[int], str], points: int 
 
 def _rows(records: Sequence[Any], key: str, ids: Sequence[int], path: Path, prefix: str) -> np.ndarray:
     what = "image" if key == "image_id" else "category"
-    return _known(records, key, ids, what, lambda i: f"{path}, {prefix}[{i}]")
+    return known_rows(records, key, ids, what, lambda i: f"{path}, {prefix}[{i}]")
 
 
-def _known(
+def known_rows(
     records: Sequence[Any], key: str, ids: Sequence[int] | Sequence[str], what: str, place: Callable[[int], str]
 ) -> np.ndarray:
     """The index of each record's id among ``ids``."""
@@ -332,20 +334,20 @@ def _known(
         raise DataError(f"{key} must be a name as '{ids[0]}', by which the truth calls it; got {values[0]}. {advice}")
     order = np.argsort(listed, kind="stable")
     places = np.minimum(np.searchsorted(listed[order], values), max(len(listed) - 1, 0))
-    unknown = np.flatnonzero(listed[order][places] != values) if len(listed) else np.zeros(1, np.int64)
+    unknown = np.flatnonzero(listed[order][places] != values) if len(listed) else np.arange(len(values))
     if len(unknown):
-        i = int(unknown[0])
-        raise DataError(f"{wrong}; got {values[i]} in {place(i)}.")
+        raise RecordError(unknown, lambda i: f"{wrong}; got {values[i]} in {place(i)}.", f"unknown-{what}")
     return order[places]
 
 
-def _unique(what: str, ids: Sequence[int] | np.ndarray, path: Path) -> None:
+def require_unique(what: str, ids: Sequence[int] | np.ndarray, path: Path) -> None:
+    """DataError where an id is given more than once."""
     values, counts = np.unique(np.asarray(ids), return_counts=True)
     if (counts > 1).any():
         raise DataError(f"{what} ids must not repeat; got {values[np.argmax(counts > 1)]} more than once in {path}.")
 
 
-def _distinct(names: list[str], ids: list[int]) -> list[str]:
+def distinct_names(names: list[str], ids: list[int]) -> list[str]:
     """Names that differ: one that occurs again carries its id; should that be another's name, all do."""
     times, numbered = Counter(names), [f"{name} ({i})" for name, i in zip(names, ids, strict=True)]
     distinct = [new if times[name] > 1 else name for name, new in zip(names, numbered, strict=True)]

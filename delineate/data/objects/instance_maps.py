@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int64, Integer
 
 from delineate.data.formats.pairing import mask_core, pictures_under
 from delineate.data.image_io import read_ids
@@ -13,7 +14,6 @@ from delineate.data.read_ahead import read_ahead
 from delineate.errors import DataError
 from delineate.structures.annotations import Annotations
 from delineate.structures.objects import Objects
-from delineate.structures.rle import RLE
 from delineate.structures.rle_masks import RLEMasks
 
 CLASS = "object"
@@ -86,13 +86,13 @@ def _maps(path: str | Path) -> dict[str, Path]:
 
 def _objects(maps: list[tuple[int, Path]], *, scored: bool = False) -> tuple[Objects, list[tuple[int, int]]]:
     images: list[int] = []
-    masks: list[RLE] = []
+    masks: list[RLEMasks] = []
     sizes: list[tuple[int, int]] = []
-    for (image, _), (size, own) in zip(maps, read_ahead(lambda entry: _masks(entry[1]), maps), strict=True):
+    for (image, _), (size, _, own) in zip(maps, read_ahead(lambda entry: read_map(entry[1]), maps), strict=True):
         images += [image] * len(own)
-        masks += own
+        masks.append(own)
         sizes.append(size)
-    table = RLEMasks.from_rles(masks)
+    table = RLEMasks.concatenate(masks)
     objects = Objects.of(
         images,
         np.zeros(len(images), np.int64),
@@ -104,9 +104,41 @@ def _objects(maps: list[tuple[int, Path]], *, scored: bool = False) -> tuple[Obj
     return objects, sizes
 
 
-def _masks(file: Path) -> tuple[tuple[int, int], list[RLE]]:
-    """The size of a map, and the mask of each of its numbers above 0."""
+def read_map(file: Path) -> tuple[tuple[int, int], Int64[np.ndarray, " N"], RLEMasks]:
+    """The size of a map, its numbers above 0, ascending, and the mask of each.
+
+    Raises:
+        DataError: naming the file, when it cannot be read or holds negative numbers.
+    """
     ids = read_ids(file)
     if ids.size and int(ids.min()) < 0:
         raise DataError(f"instance map must hold numbers from 0; got {int(ids.min())} in {file}.")
-    return (ids.shape[0], ids.shape[1]), [RLE.encode(ids == value) for value in np.unique(ids) if value > 0]
+    return (ids.shape[0], ids.shape[1]), *masks_of_map(ids)
+
+
+def masks_of_map(ids: Integer[np.ndarray, "H W"]) -> tuple[Int64[np.ndarray, " N"], RLEMasks]:
+    """The numbers above 0 of a map, ascending, and the mask of each: one pass, however many there are.
+
+    Example:
+        >>> values, masks = masks_of_map(np.array([[0, 7], [7, 2]]))
+        >>> values.tolist(), masks.areas().tolist()
+        ([2, 7], [1, 2])
+    """
+    height, width = ids.shape
+    columns = ids.T.reshape(-1)  # run lengths go down the columns
+    changes = np.flatnonzero(columns[1:] != columns[:-1]) + 1
+    starts, ends = np.append(0, changes), np.append(changes, columns.size)
+    inside = np.flatnonzero(columns[starts] > 0) if columns.size else np.zeros(0, np.int64)
+    order = inside[np.argsort(columns[starts[inside]], kind="stable")]
+    starts, ends, owners = starts[order], ends[order], columns[starts[order]].astype(np.int64)
+    first = np.flatnonzero(np.diff(owners, prepend=-1))  # of the runs of each number
+    before = np.append(0, ends)[:-1]
+    before[first] = 0
+    counts = np.stack([starts - before, ends - starts], axis=1).reshape(-1)
+    last = np.append(first, len(owners))[1:]
+    rest = columns.size - ends[last - 1]
+    counts = np.insert(counts, 2 * last[rest > 0], rest[rest > 0])
+    lengths = 2 * (last - first) + (rest > 0)
+    offsets = np.append(0, np.cumsum(lengths)).astype(np.int64)
+    sizes = np.full((len(first), 2), (height, width), np.int64)
+    return owners[first], RLEMasks.from_counts(counts, offsets, sizes)

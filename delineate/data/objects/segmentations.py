@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from delineate.data.image_io import read_map
+from delineate.data.objects.defects import RecordError
 from delineate.errors import DataError
 from delineate.structures.rle import RLE
 from delineate.structures.rle_masks import DamagedMaskError, RLEMasks
@@ -52,6 +53,7 @@ def segmentation_masks(
     lists: list[int] = []
     polygons: list[int] = []
     pictures: list[int] = []
+    missing: list[int] = []
     for i, segmentation in enumerate(segmentations):
         if isinstance(segmentation, Runs):
             (texts if isinstance(segmentation.counts, str) else lists).append(i)
@@ -60,7 +62,10 @@ def segmentation_masks(
         elif segmentation:
             polygons.append(i)
         else:
-            raise DataError(f"segmentation must be polygons or run lengths; got none in {place(i)}.")
+            missing.append(i)
+    if missing:
+        wanted = "segmentation must be polygons or run lengths; got none in"
+        raise RecordError(missing, lambda i: f"{wanted} {place(i)}.", "no-outline")
     masks: list[RLEMasks] = []
     rows: list[int] = []
     of_pictures = partial(_of_pictures, folder or Path())
@@ -99,18 +104,18 @@ def _of_polygons(
     own = sizes[rows]
     unknown = np.flatnonzero((own <= 0).any(axis=1))
     if len(unknown):
-        raise DataError(
-            f"image must have a height and a width to draw polygons; got none for {place(rows[unknown[0]])}."
-        )
+        wanted = "image must have a height and a width to draw polygons; got none for"
+        raise RecordError([rows[i] for i in unknown], lambda i: f"{wanted} {place(i)}.", "unknown-size")
     parts = np.fromiter((len(segmentations[i]) for i in rows), np.int64, len(rows))
     flat = list(chain.from_iterable(segmentations[i] for i in rows))
     lengths = np.fromiter(map(len, flat), np.int64, len(flat))
     mask_starts = np.concatenate([[0], np.cumsum(parts)])
     odd = np.flatnonzero((lengths < 6) | (lengths % 2 == 1))
     if len(odd):
-        row = rows[int(np.searchsorted(mask_starts, odd[0], side="right")) - 1]
-        raise DataError(
-            f"polygon must be x, y of at least three corners; got {lengths[odd[0]]} coordinates in {place(row)}."
+        of_record = {rows[int(np.searchsorted(mask_starts, i, side="right")) - 1]: int(lengths[i]) for i in odd[::-1]}
+        wanted = "polygon must be x, y of at least three corners; got"
+        raise RecordError(
+            sorted(of_record), lambda i: f"{wanted} {of_record[i]} coordinates in {place(i)}.", "bad-outline"
         )
     coordinates = np.fromiter(chain.from_iterable(flat), np.float64, int(lengths.sum()))
     starts = np.concatenate([[0], np.cumsum(lengths)])
@@ -122,10 +127,13 @@ def _of_pictures(
 ) -> RLEMasks:
     masks = []
     for i in rows:
-        mask = _picture(folder, segmentations[i], place(i)) > 0
-        stated = tuple(sizes[i].tolist())
-        if all(stated) and mask.shape != stated:
-            raise DataError(f"mask must be {stated}, as its image; got {mask.shape} in {place(i)}.")
+        try:
+            mask = _picture(folder, segmentations[i], place(i)) > 0
+            stated = tuple(sizes[i].tolist())
+            if all(stated) and mask.shape != stated:
+                raise DataError(f"mask must be {stated}, as its image; got {mask.shape} in {place(i)}.")
+        except DataError as error:
+            raise RecordError([i], lambda _, text=str(error): text, "bad-outline") from None
         masks.append(RLE.encode(mask))
     return RLEMasks.from_rles(masks)
 
@@ -150,11 +158,12 @@ def _own_sizes(
     stated = sizes[rows]
     wrong = (own <= 0).any(axis=1) | ((own != stated).any(axis=1) & (stated > 0).all(axis=1))
     if wrong.any():
-        i = int(np.argmax(wrong))
-        of_image = tuple(stated[i].tolist()) if (stated[i] > 0).all() else "a positive (height, width)"
-        raise DataError(
-            f"size must be {of_image}, as the image's; got {segmentations[rows[i]].size} in {place(rows[i])}."
-        )
+
+        def described(i: int) -> str:
+            of_image = tuple(sizes[i].tolist()) if (sizes[i] > 0).all() else "a positive (height, width)"
+            return f"size must be {of_image}, as the image's; got {segmentations[i].size} in {place(i)}."
+
+        raise RecordError([rows[i] for i in np.flatnonzero(wrong)], described, "size-mismatch")
     return own
 
 
@@ -162,4 +171,8 @@ def _built(build: Callable[[], RLEMasks], rows: list[int], place: Callable[[int]
     try:
         return build()
     except DamagedMaskError as error:
-        raise DataError(f"segmentation must be a mask; got {error.reason} in {place(rows[error.index])}.") from None
+        reason = error.reason
+        row = rows[error.index]
+        raise RecordError(
+            [row], lambda i: f"segmentation must be a mask; got {reason} in {place(i)}.", "bad-outline"
+        ) from None

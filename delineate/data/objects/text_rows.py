@@ -12,7 +12,9 @@ from typing import IO
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from delineate.data.formats.layout import Problem
 from delineate.data.objects.class_names import NameIndex
+from delineate.data.objects.defects import RecordError
 from delineate.errors import DataError
 from delineate.structures.annotations import Annotations
 
@@ -33,6 +35,7 @@ class TextRows:
         codes: the index of each row's first word, where it is a name; else empty.
         numbers: all other words, row after row.
         lengths: how many numbers each row has.
+        ranks: which of its file's rows each one is, from 0; None where all rows of all files are there.
     """
 
     files: Sequence[Path]
@@ -40,11 +43,37 @@ class TextRows:
     codes: Int64[np.ndarray, " N"]
     numbers: Float64[np.ndarray, " M"]
     lengths: Int64[np.ndarray, " N"]
+    ranks: Int64[np.ndarray, " N"] | None = None
 
-    def refuse(self, wrong: Bool[np.ndarray, " N"], condition: str, advice: str = "") -> None:
-        """Raise a DataError for the first of the wrong rows, with its text, file and line."""
+    def refuse(self, wrong: Bool[np.ndarray, " N"], condition: str, advice: str = "", kind: str = "malformed") -> None:
+        """Raise a RecordError for the wrong rows, with the text, file and line of each."""
         if wrong.any():
-            raise _row_error(condition, self.files, self.counts, int(np.argmax(wrong)), advice)
+            lines = _Lines()
+            files, ranks = self.file_of_row(), self.rank_of_row()
+
+            def described(row: int) -> str:
+                place, text = lines.place(self.files[files[row]], int(ranks[row]))
+                return f"{condition}; got '{_shortened(text)}' in {place}.{' ' + advice if advice else ''}"
+
+            raise RecordError(np.flatnonzero(wrong), described, kind, lambda row: str(self.files[files[row]]))
+
+    def file_of_row(self) -> Int64[np.ndarray, " N"]:
+        """The index of the file that each row is from."""
+        return np.repeat(np.arange(len(self.files)), self.counts)
+
+    def rank_of_row(self) -> Int64[np.ndarray, " N"]:
+        """Which of its file's rows each row is, from 0."""
+        if self.ranks is not None:
+            return self.ranks
+        return np.arange(len(self.lengths)) - np.repeat(np.cumsum(self.counts) - self.counts, self.counts)
+
+    def select(self, rows: Int64[np.ndarray, " M"]) -> TextRows:
+        """Some of the rows, which must ascend; all of them have numbers only."""
+        kept = np.zeros(len(self.lengths), bool)
+        kept[rows] = True
+        counts = np.bincount(self.file_of_row()[rows], minlength=len(self.files)).astype(np.int64)
+        numbers = self.numbers[np.repeat(kept, self.lengths)]
+        return TextRows(self.files, counts, self.codes, numbers, self.lengths[rows], self.rank_of_row()[rows])
 
 
 def read_rows(
@@ -97,6 +126,51 @@ def read_rows(
     convert()
     codes, numbers, lengths = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     return TextRows(files, np.array(counts, np.int64), codes, numbers, lengths)
+
+
+def read_sound_rows(
+    files: Sequence[Path],
+    accepts: Callable[[Int64[np.ndarray, " N"]], Bool[np.ndarray, " N"]],
+    layout: str,
+    problems: list[Problem],
+) -> TextRows:
+    """The rows of text files without names as :func:`read_rows` reads them, but for those that it refuses.
+
+    Args:
+        files: in the order of the rows; one that cannot be read has none.
+        accepts: which numbers of words a row may have.
+        layout: what a row should be, for a problem's text.
+        problems: receives an error for each file and each row that is left out.
+    """
+    try:
+        return read_rows(files, accepts, layout)
+    except DataError:
+        pass  # one of them is bad, so that each is looked at
+    kept: list[list[str]] = []
+    counts, ranks = [0] * len(files), []
+    for number, path in enumerate(files):
+        try:
+            lines = [line for text in _text_blocks(path) for line in text.removesuffix("\n").split("\n")]
+        except DataError as error:
+            problems.append(Problem("error", "unreadable", str(path), str(error)))
+            continue
+        rank = -1
+        for at, words in enumerate(map(str.split, lines), 1):
+            rank += bool(words)
+            if words and accepts(np.array([len(words)]))[0] and all(plain_number(word) is not None for word in words):
+                kept.append(words)
+                ranks.append(rank)
+                counts[number] += 1
+            elif words:
+                finite = not any(word.lower().lstrip("+-") in ("nan", "inf", "infinity") for word in words)
+                wanted = f"line must be {layout}, all numbers finite, at most 1e12"
+                message = f"{wanted}; got '{_shortened(' '.join(words))}' in {path}, line {at}."
+                problems.append(Problem("error", "malformed" if finite else "not-finite", str(path), message))
+    lengths = np.fromiter(map(len, kept), np.int64, len(kept))
+    numbers = np.fromiter(map(float, chain.from_iterable(kept)), np.float64, int(lengths.sum()))
+    return TextRows(
+        files, np.array(counts, np.int64), np.zeros(0, np.int64), numbers, lengths, np.array(ranks, np.int64)
+    )
 
 
 def plain_number(text: str) -> float | None:
@@ -209,25 +283,35 @@ def _numbers(rows: list[list[str]], fail: _Refusal) -> np.ndarray:
     return numbers
 
 
-def _row_error(
-    condition: str, files: Sequence[Path], counts: Sequence[int] | np.ndarray, row: int, advice: str = ""
-) -> DataError:
+def _row_error(condition: str, files: Sequence[Path], counts: Sequence[int] | np.ndarray, row: int) -> DataError:
     place, text = _place(files, counts, row)
-    shown = text if len(text) <= 80 else f"{text[:77]}..."
-    return DataError(f"{condition}; got '{shown}' in {place}.{' ' + advice if advice else ''}")
+    return DataError(f"{condition}; got '{_shortened(text)}' in {place}.")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _place(files: Sequence[Path], counts: Sequence[int] | np.ndarray, row: int) -> tuple[str, str]:
-    """Where a row stands, "file, line 3", and its text: the file is read once more, as blank lines are not counted."""
+    """Where a row stands, "file, line 3", and its text."""
     ends = np.cumsum(counts)
     number = int(np.searchsorted(ends, row, side="right"))
-    left = row - (int(ends[number - 1]) if number else 0)
-    line = 0
-    for text in _text_blocks(files[number]):
-        for content in text.removesuffix("\n").split("\n"):
-            line += 1
-            if content.split():
-                if left == 0:
-                    return f"{files[number]}, line {line}", " ".join(content.split())
-                left -= 1
-    return str(files[number]), ""
+    return _Lines().place(files[number], row - (int(ends[number - 1]) if number else 0))
+
+
+class _Lines:
+    """Where rows stand in their file, which is read once more, as blank lines are not counted."""
+
+    def __init__(self) -> None:
+        self.path: Path | None = None
+        self.rows: list[tuple[int, str]] = []
+
+    def place(self, path: Path, rank: int) -> tuple[str, str]:
+        """The place in words ("file, line 3") and the text of that line."""
+        if path != self.path:
+            lines = (line for text in _text_blocks(path) for line in text.removesuffix("\n").split("\n"))
+            filled = ((number, " ".join(line.split())) for number, line in enumerate(lines, 1))
+            self.path, self.rows = path, [(number, text) for number, text in filled if text]
+        if rank >= len(self.rows):  # the file has changed
+            return str(path), ""
+        return f"{path}, line {self.rows[rank][0]}", self.rows[rank][1]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
 
+from delineate.data.formats.layout import Problem
 from delineate.data.objects.class_names import UnnumberedAnnotations, existing_folder, files_in
 from delineate.data.objects.text_rows import plain_number
 from delineate.errors import DataError
@@ -51,11 +52,34 @@ def read_truth(
     folder = existing_folder(path, "annotations")
     folder = folder / "Annotations" if (folder / "Annotations").is_dir() else folder
     files = {file.stem: file for file in _once(files_in(folder, ".xml", "annotations"))}
-    if images is not None:
-        files = _chosen(files, images, folder)
-    stems = sorted(files)
-    documents = [_document(files[stem]) for stem in stems]
+    return read_files(files if images is None else _chosen(files, images, folder), classes=classes)
+
+
+def read_files(
+    files: Mapping[str, Path], *, classes: Sequence[str] | None = None, problems: list[Problem] | None = None
+) -> Annotations:
+    """The annotations of XML files, as :func:`read_truth` describes them.
+
+    Args:
+        files: by the ids of their images.
+        classes: as for :func:`read_truth`.
+        problems: when given, receives an error for each file and each object that is left out as it cannot be used;
+            the ids of the others count the objects of their file from 1. When left out, the first one is raised.
+    """
+    read = {}
+    for stem in sorted(files):
+        try:
+            document = _document(files[stem])
+            _size(document, files[stem])
+            read[stem] = document
+        except DataError as error:
+            if problems is None:
+                raise
+            problems.append(Problem("error", "unreadable", str(files[stem]), str(error)))
+    stems, documents = list(read), list(read.values())
     rows = [(image, found, number) for image, document in enumerate(documents) for number, found in document.numbered()]
+    if problems is not None:
+        rows = [row for row in rows if _is_sound(row[1], files[stems[row[0]]], row[2], classes, problems)]
     names = [_text(found, ("object", "name"), files[stems[image]], number) for image, found, number in rows]
     known = tuple(sorted(set(names))) if classes is None else tuple(classes)
     label_of_name = {name: label for label, name in enumerate(known)}
@@ -75,6 +99,7 @@ def read_truth(
             labels=[label_of_name[name] for name in names],
             boxes=[_box(found, files[stems[image]], number) for image, found, number in rows],
             ignored=[_difficult(found, files[stems[image]], number) for image, found, number in rows],
+            ids=None if problems is None else [number for _, _, number in rows],
         ),
         image_sizes=[_size(document, files[stem]) for stem, document in zip(stems, documents, strict=True)],
         image_files=[document.fields.get(("filename",), "") for document in documents],
@@ -199,6 +224,27 @@ def _chosen(files: dict[str, Path], images: Sequence[str], folder: Path) -> dict
             raise DataError(f"images must be different; got '{name[:80]}' twice.")
         chosen[name] = files[name]
     return chosen
+
+
+def _is_sound(fields: Fields, path: Path, number: int, classes: Sequence[str] | None, problems: list[Problem]) -> bool:
+    """Whether an object can be read; if not, why goes to ``problems``."""
+    kind = "malformed"
+    try:
+        name = _text(fields, ("object", "name"), path, number)
+        if classes is not None and name not in classes:
+            kind = "unknown-category"
+            raise DataError(
+                f"class must be one of the {len(classes)} given; got '{name[:80]}' in {path}, object {number}."
+            )
+        _difficult(fields, path, number)
+        kind = "box"
+        _box(fields, path, number)
+    except DataError as error:
+        swapped = "xmax and ymax of at least" in str(error)
+        kind = kind if kind != "box" else ("swapped-corners" if swapped else "not-finite")
+        problems.append(Problem("error", kind, str(path), str(error)))
+        return False
+    return True
 
 
 def _text(fields: Fields, key: tuple[str, ...], path: Path, number: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from delineate.checks import require
-from delineate.data.formats.layout import split_name
+from delineate.data.formats.layout import Problem, split_name
 from delineate.data.formats.pairing import pictures_under
 from delineate.data.image_io import image_size
 from delineate.data.objects.class_names import (
@@ -26,10 +27,12 @@ from delineate.data.objects.class_names import (
     read_class_names,
     text_files,
 )
+from delineate.data.objects.defects import without_bad_records
 from delineate.data.objects.text_rows import (
     TextRows,
     pixel_boxes,
     read_rows,
+    read_sound_rows,
     require_relative,
     sizes_of_rows,
 )
@@ -79,20 +82,69 @@ def read_truth(path: str | Path, *, classes: Sequence[str] | None = None, column
     numbers = _classes(rows)
     if names is None:
         names = numbered_names(int(numbers.max(initial=-1)) + 1)
-    rows.refuse(numbers >= len(names), f"class must be one of the {len(names)} named ones, from 0")
     image_of_file = np.array([image_of_stem[file.stem] for file in files], np.int64)
-    images = np.repeat(image_of_file, rows.counts)
-    of_rows = np.array(sizes, np.int64)[:, ::-1].astype(np.float64)[images]
-    boxes, masks = _outlines(rows, of_rows, 0, columns)
     return Annotations.of(
         stems,
         names,
-        Objects.of(
-            images=images, labels=numbers, boxes=boxes, areas=None if masks is None else masks.areas(), masks=masks
-        ),
+        _true_objects(rows, image_of_file, np.array(sizes, np.int64), names, columns),
         image_sizes=sizes,
         image_files=[pictures[stem].name for stem in stems],
     )
+
+
+def read_files(
+    labels: Sequence[Path],
+    images: Int64[np.ndarray, " F"],
+    sizes: Int64[np.ndarray, "I 2"],
+    problems: list[Problem],
+    *,
+    classes: Sequence[str] | None = None,
+    columns: Columns | None = None,
+) -> tuple[Objects, tuple[str, ...], Columns]:
+    """The objects of label files that can be used, their classes, and whether they have masks.
+
+    Args:
+        labels: text files, as :func:`read_truth` describes them.
+        images: the index of each one's image.
+        sizes: (height, width) of all images.
+        problems: receives an error for each line, and each file, that is left out as it cannot be used.
+        classes: names in order of their numbers; when left out "class 0", "class 1" ...
+        columns: "masks", for which every line must be a polygon, or "boxes"; when left out, masks where at least half
+            of the lines are polygons.
+
+    Returns:
+        Objects whose ids count the lines of their file from 1, blank ones left out; names; and the columns.
+    """
+    rows = read_sound_rows(labels, _is_truth, TRUTH_LAYOUT, problems)
+    polygons = int((rows.lengths > 5).sum())
+    held: Columns = columns or ("masks" if polygons and 2 * polygons >= len(rows.lengths) else "boxes")
+    _, left = without_bad_records(lambda left: _classes(rows.select(left)), len(rows.lengths), problems)
+    rows = rows.select(left)
+    names = tuple(classes) if classes is not None else numbered_names(int(_classes(rows).max(initial=-1)) + 1)
+
+    def read(left: Int64[np.ndarray, " N"]) -> Objects:
+        kept = rows.select(left)
+        return replace(_true_objects(kept, images, sizes, names, held), ids=kept.rank_of_row() + 1)
+
+    objects, _ = without_bad_records(read, len(rows.lengths), problems)
+    return objects, names, held
+
+
+def _true_objects(
+    rows: TextRows,
+    image_of_file: Int64[np.ndarray, " F"],
+    sizes: Int64[np.ndarray, "I 2"],
+    names: Sequence[str],
+    columns: Columns,
+) -> Objects:
+    numbers = _classes(rows)
+    text = f"class must be one of the {len(names)} named ones, from 0"
+    rows.refuse(numbers >= len(names), text, kind="unknown-category")
+    images = np.repeat(image_of_file, rows.counts)
+    of_rows = sizes.reshape(-1, 2)[:, ::-1].astype(np.float64)[images]
+    boxes, masks = _outlines(rows, of_rows, 0, columns)
+    areas = None if masks is None else masks.areas()
+    return Objects.of(images=images, labels=numbers, boxes=boxes, areas=areas, masks=masks)
 
 
 def read_predictions(path: str | Path, truth: Annotations, *, columns: Columns = "boxes") -> Objects:
@@ -188,10 +240,10 @@ def _outlines(
     is_box = corners == 2
     relative = np.zeros((len(starts), 4))
     relative[is_box] = rows.numbers[starts[is_box, None] + np.arange(4)]
-    rows.refuse(relative[:, 2:].min(axis=1) < 0, "width and height must be at least 0")
+    rows.refuse(relative[:, 2:].min(axis=1) < 0, "width and height must be at least 0", kind="swapped-corners")
     boxes = pixel_boxes(relative, sizes, rows)
     if columns == "masks":
-        rows.refuse(is_box, "line must be a polygon", "Masks cannot be made of boxes; score the boxes.")
+        rows.refuse(is_box, "line must be a polygon", "Masks cannot be made of boxes; score the boxes.", "no-outline")
     corners = corners[~is_box]
     first = np.cumsum(corners) - corners  # of each polygon, among all corners
     at = np.repeat(starts[~is_box] - 2 * first, corners) + 2 * np.arange(int(corners.sum()))
@@ -211,7 +263,8 @@ def _outlines(
             points.reshape(-1), 2 * ends, np.arange(len(ends)), sizes[:, ::-1].astype(np.int64)
         )
     except DamagedMaskError as error:
-        rows.refuse(np.arange(len(starts)) == error.index, f"polygon must be one that can be drawn ({error.reason})")
+        text = f"polygon must be one that can be drawn ({error.reason})"
+        rows.refuse(np.arange(len(starts)) == error.index, text, kind="bad-outline")
         raise
     return masks.boxes(), masks
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from delineate.data.objects.instance_maps import read_predictions, read_truth
+from delineate.data.objects.instance_maps import masks_of_map, read_predictions, read_truth
 from delineate.errors import DataError
+from delineate.structures.rle import RLE
 
 
 def write(folder: Path, name: str, ids: list[list[int]]) -> None:
@@ -85,3 +86,12 @@ def test_the_nuclei(real_data):
     assert len(truth.objects) == sum(
         len(np.unique(np.array(Image.open(path)))) - 1 for path in (real_data / "dsb2018/labels").iterdir()
     )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_masks_of_a_map_are_those_of_its_numbers(seed):
+    generator = np.random.default_rng(seed)
+    ids = generator.integers(0, generator.integers(2, 5), generator.integers(1, 9, 2)) * 700
+    values, masks = masks_of_map(ids)
+    assert values.tolist() == [value for value in np.unique(ids) if value > 0]
+    assert list(masks) == [RLE.encode(ids == value) for value in values]
