@@ -10,7 +10,19 @@ from datetime import UTC, datetime
 
 import torch
 
-from bench import coco, confusion_matrix, dense_crf, networks, precision, prediction, saliency, sliding, training_step
+from bench import (
+    coco,
+    confusion_matrix,
+    dense_crf,
+    networks,
+    precision,
+    prediction,
+    roi_align,
+    saliency,
+    sliding,
+    suppression,
+    training_step,
+)
 from delineate.engine.run import processor_name
 
 NAMES = (
@@ -20,6 +32,8 @@ NAMES = (
     "saliency",
     "dense_crf",
     "sliding",
+    "suppression",
+    "roi_align",
     "training_step",
     "prediction",
     "networks",
@@ -58,6 +72,13 @@ def main(names: list[str]) -> None:
         rows.append(("dense CRF, 21 labels, 5 iterations", "pydensecrf's figures", dense_crf.main(), dense_crf.GOAL))
     if "sliding" in wanted:
         rows.append(("a window classifier on 17 x 17 windows", "one window at a time", sliding.main(), sliding.GOAL))
+    if "suppression" in wanted:
+        ratios = suppression.main()
+        rows.append(("NMS, 20,000 disjoint boxes", "torchvision", ratios["disjoint"], suppression.GOAL))
+        rows.append(("NMS, 20,000 boxes in 80 groups", "torchvision", ratios["batched"], suppression.BATCHED_GOAL))
+    if "roi_align" in wanted:
+        work = "RoIAlign, 1,000 boxes of 256 channels, 7 x 7"
+        rows.append((work, "torchvision", roi_align.main(), roi_align.GOAL))
     if "training_step" in wanted:
         ratio = training_step.main().ratio
         rows.append(
