@@ -18,10 +18,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from delineate.checks import require
+from delineate.models.blocks.convolutional_classifier import vgg16_weights
 from delineate.models.blocks.initialisation import initialise_classifier
 from delineate.models.blocks.multi_scale import MultiScaleInputs
 from delineate.models.context_segmenter import ContextSegmenter
-from delineate.models.deeplabv1 import scoring_head, vgg16_weights
+from delineate.models.deeplabv1 import scoring_head
 from delineate.models.encoders.creation import create_encoder
 from delineate.models.encoders.encoder import Encoder
 from delineate.models.encoders.residual_units import dilate_whole_stages

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 
@@ -29,20 +29,68 @@ class AnchorOutputs:
     Args:
         logits: of the classes: one number each where ``scoring`` is "sigmoid" (proposals have one class); for "softmax"
             one more, the last, for the background.
-        deltas: what moves an anchor to its box, in the form that ``coding`` names.
+        deltas: what moves an anchor to its box, see :func:`delineate.ops.box_coding.decode_boxes`.
         anchors: xyxy pixels of the input, the same for every image of the batch.
         levels: how many anchors each feature map has, finest first; they stand in this order.
-        objectness: before the sigmoid, of detectors that judge apart whether there is an object (YOLO); else None.
-        scoring: "sigmoid", each class by itself, or "softmax", one class or background.
-        coding: "rcnn", "yolov1" or "yolov2".
-        coding_weights: what "rcnn" multiplies x, y, width and height with.
+        scoring: "sigmoid", each class by itself, or "softmax", one class or the background.
+        coding_weights: what x, y, width and height of the deltas were multiplied with.
     """
 
     logits: Float[Tensor, "B A K"]
     deltas: Float[Tensor, "B A 4"]
     anchors: Float[Tensor, "A 4"]
     levels: tuple[int, ...]
-    objectness: Float[Tensor, "B A"] | None = None
     scoring: Literal["sigmoid", "softmax"] = "sigmoid"
-    coding: Literal["rcnn", "yolov1", "yolov2"] = "rcnn"
-    coding_weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    coding_weights: tuple[float | int, float | int, float | int, float | int] = (1, 1, 1, 1)
+
+
+@dataclass(frozen=True)
+class GridOutputs:
+    """What a network of the YOLO family says of the boxes of every cell.
+
+    Args:
+        logits: of the classes; one distribution for all boxes of a cell (P = 1) or one a box. Probabilities by
+            regression, not bounded, where there are no priors; else before the softmax.
+        objectness: of each box, in the same form; else before the sigmoid.
+        values: of each box: with priors see :func:`delineate.ops.box_coding.decode_yolov2_boxes` (before the sigmoid),
+            without :func:`delineate.ops.box_coding.decode_yolo_boxes`.
+        grid: (rows, columns) of the cells, which stand in this order.
+        size: (height, width) of the input, padding included.
+        priors: width and height of each box of a cell, in cells; None for boxes relative to the whole image.
+    """
+
+    logits: Float[Tensor, "B S _ K"]
+    objectness: Float[Tensor, "B S P"]
+    values: Float[Tensor, "B S P 4"]
+    grid: tuple[int, int]
+    size: tuple[int, int]
+    priors: Float[Tensor, "P 2"] | None = None
+
+
+@dataclass(frozen=True)
+class RegionOutputs:
+    """What a two-stage network says: of every anchor where something is, then of every region what it is.
+
+    Args:
+        proposals: of the anchors; one class.
+        regions: xyxy pixels of the input: the best proposals, or in training the sample of them that is learned from.
+        images: which image of the batch each region is of.
+        logits: of each region, one class or the last, the background.
+        deltas: what moves a region to its object, for each class (the background's is not used).
+        matches: in training, the row of its image's target that each region answers for, -1 for background; else None.
+        features: the maps that regions are read from, for heads that look again.
+        masks: in training, of the regions that answer for an object, in their order: a mask for each class.
+        keypoints: likewise a map for each joint.
+        coding_weights: what x, y, width and height of the deltas were multiplied with.
+    """
+
+    proposals: AnchorOutputs
+    regions: Float[Tensor, "R 4"]
+    images: Int64[Tensor, " R"]
+    logits: Float[Tensor, "R C"]
+    deltas: Float[Tensor, "R C 4"]
+    matches: Int64[Tensor, " R"] | None = None
+    features: tuple[Float[Tensor, "B _ _ _"], ...] = field(default=())
+    masks: Float[Tensor, "P _ _ _"] | None = None
+    keypoints: Float[Tensor, "P _ _ _"] | None = None
+    coding_weights: tuple[float | int, float | int, float | int, float | int] = (10, 10, 5, 5)

@@ -7,7 +7,8 @@ from torch.nn import functional as F
 from torchvision.models import VGG16_Weights
 
 from delineate.errors import ArgumentError, UnknownNameError
-from delineate.models.deeplabv1 import HEADS, DeepLab, decimate_classifier, deeplabv1, field_of_view
+from delineate.models.blocks.convolutional_classifier import decimate_classifier
+from delineate.models.deeplabv1 import HEADS, DeepLab, deeplabv1, field_of_view
 from delineate.models.encoders.torchvision_encoder import vgg_layers
 from tests.models.segmenter import SegmenterTests
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
+from torchvision.models import VGG16_Weights
 
+from delineate.checks import require
 from delineate.models.blocks.initialisation import initialise_relu_network
+
+_CLASSIFIER_KERNEL, _CLASSIFIER_CHANNELS = 7, 4096  # of VGG16's fc6
 
 
 def convolutional_classifier(
@@ -46,3 +51,47 @@ def convolutional_classifier(
         matrix = weights[f"{name}.weight"].reshape(layer.weight.shape)
         layer.load_state_dict({"weight": matrix, "bias": weights[f"{name}.bias"]})
     return layers
+
+
+def decimate_classifier(weights: Mapping[str, Tensor], kernel_size: int, channels: int) -> dict[str, Tensor]:
+    """VGG16's fc6 and fc7 with evenly spaced taps and channels left out.
+
+    Source: Chen et al., ICLR 2015, section 3.2: "simple decimation" of fc6 from 7x7 to 4x4 or 3x3.
+    Differs: of 4096 channels every fourth is kept for 1024; the paper does not say which.
+
+    Args:
+        weights: a torchvision VGG16's.
+        kernel_size: of fc6, at most 7.
+        channels: of fc6 and fc7; a divisor of 4096.
+
+    Returns:
+        "classifier.0" and "classifier.3", weights and biases.
+    """
+    taps = torch.linspace(0, _CLASSIFIER_KERNEL - 1, kernel_size).round().long()
+    step = _CLASSIFIER_CHANNELS // channels
+    fc6 = weights["classifier.0.weight"].unflatten(1, (-1, _CLASSIFIER_KERNEL, _CLASSIFIER_KERNEL))
+    return {
+        "classifier.0.weight": fc6[::step][:, :, taps][..., taps],
+        "classifier.0.bias": weights["classifier.0.bias"][::step],
+        "classifier.3.weight": weights["classifier.3.weight"][::step, ::step],
+        "classifier.3.bias": weights["classifier.3.bias"][::step],
+    }
+
+
+def vgg16_weights(*, pretrained: bool, width: float | int, fc_channels: int) -> Mapping[str, Tensor] | None:
+    """The ImageNet weights of torchvision's VGG16, classifier included, or None.
+
+    Raises:
+        ArgumentError: when they are asked for and do not fit these widths.
+    """
+    if not pretrained:
+        return None
+    require(width == 1, "pretrained", "be False unless width is 1", pretrained)
+    require(
+        1 <= fc_channels <= _CLASSIFIER_CHANNELS and _CLASSIFIER_CHANNELS % fc_channels == 0,
+        "fc_channels",
+        "be a divisor of 4096 with pretrained weights, which are thinned out evenly",
+        fc_channels,
+    )
+    weights: Mapping[str, Tensor] = VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=False)
+    return weights

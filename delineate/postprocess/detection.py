@@ -1,0 +1,160 @@
+"""A detector's outputs to the objects of each image: scores, the best candidates, their boxes, suppression.
+
+Source: Girshick et al., "Rich Feature Hierarchies", CVPR 2014, section 2 (suppression within a class); the limits per
+feature map and per image: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, section 4.1.
+Differs: nothing; the same steps in the same order as torchvision's RetinaNet (groups of a level) and SSD (of a class).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from delineate.checks import require
+from delineate.ops.box_coding import (
+    clip_boxes,
+    decode_boxes,
+    decode_yolo_boxes,
+    decode_yolov2_boxes,
+    valid_boxes,
+    yolov2_values,
+)
+from delineate.ops.suppression import batched_nms
+from delineate.structures.outputs import AnchorOutputs, GridOutputs, RegionOutputs
+from delineate.structures.scored_boxes import DetectionOptions, ScoredBoxes
+
+GROUPS = ("level", "class")
+SMALLEST = 1e-2  # side of a region's box, in pixels
+
+
+def detected_boxes(
+    outputs: AnchorOutputs | GridOutputs,
+    sizes: Sequence[tuple[int, int]],
+    options: DetectionOptions = DetectionOptions(),  # noqa: B008 - frozen
+) -> list[ScoredBoxes]:
+    """The objects of each image, best first.
+
+    Args:
+        outputs: of a one-stage detector.
+        sizes: (height, width) of each image, without padding; boxes are cut to it.
+        options: what is kept.
+
+    Returns:
+        One for each image; boxes in pixels of the network's input.
+
+    Raises:
+        ArgumentError: when there is not one size for each image, or a group is unknown.
+    """
+    require(len(sizes) == len(outputs.logits), "sizes", f"be {len(outputs.logits)}, one an image", len(sizes))
+    require(options.groups in GROUPS, "groups", 'be "level" or "class"', f'"{options.groups}"')
+    scores = class_scores(outputs)
+    return [
+        _kept(outputs, image, rows, size, options) for image, (rows, size) in enumerate(zip(scores, sizes, strict=True))
+    ]
+
+
+def detected_regions(
+    outputs: RegionOutputs,
+    sizes: Sequence[tuple[int, int]],
+    options: DetectionOptions = DetectionOptions(),  # noqa: B008 - frozen
+) -> list[ScoredBoxes]:
+    """The objects of each image, best first: every class of every region is a candidate.
+
+    Source: Girshick, "Fast R-CNN", ICCV 2015, section 2; thresholds and limits as in torchvision.
+    Differs: nothing.
+
+    Args:
+        outputs: of a two-stage detector, without targets.
+        sizes: (height, width) of each image, without padding; boxes are cut to it.
+        options: what is kept; all candidates of an image are compared.
+
+    Raises:
+        ArgumentError: when there is not one size for each image.
+    """
+    count = len(outputs.proposals.logits)
+    require(len(sizes) == count, "sizes", f"be {count}, one an image", len(sizes))
+    scores = _full_precision(outputs.logits).softmax(-1)[:, :-1]
+    boxes = decode_boxes(outputs.deltas[:, :-1], outputs.regions, weights=outputs.coding_weights)
+    found = []
+    for image, size in enumerate(sizes):
+        own = outputs.images == image
+        rows, labels = torch.where(scores[own] > options.score_threshold)
+        values = scores[own][rows, labels]
+        cut = clip_boxes(boxes[own][rows, labels], size)
+        valid = valid_boxes(cut, SMALLEST)
+        candidates = ScoredBoxes(cut[valid], values[valid], labels[valid])
+        kept = batched_nms(candidates.boxes, candidates.scores, candidates.labels, iou_threshold=options.iou_threshold)
+        found.append(candidates.select(kept[: options.most]))
+    return found
+
+
+def class_scores(outputs: AnchorOutputs | GridOutputs) -> Float[Tensor, "B A K"]:
+    """The probability of each class at every anchor, or at every box of every cell; the background left out.
+
+    YOLO's is that of the object times that of the class (Redmon et al., CVPR 2016, eq. 1).
+    """
+    logits = _full_precision(outputs.logits)
+    if isinstance(outputs, AnchorOutputs):
+        return logits.sigmoid() if outputs.scoring == "sigmoid" else logits.softmax(-1)[..., :-1]
+    objectness = _full_precision(outputs.objectness)
+    if outputs.priors is None:
+        return (objectness[..., None] * logits).flatten(1, 2)
+    return (objectness.sigmoid()[..., None] * logits.softmax(-1)).flatten(1, 2)
+
+
+def decoded_boxes(outputs: AnchorOutputs | GridOutputs, image: int, rows: Int64[Tensor, " N"]) -> Float[Tensor, "N 4"]:
+    """The boxes of these anchors of one image, in xyxy pixels, not cut to it."""
+    if isinstance(outputs, AnchorOutputs):
+        return decode_boxes(outputs.deltas[image, rows], outputs.anchors[rows], weights=outputs.coding_weights)
+    boxes = outputs.values.shape[2]
+    cells = torch.div(rows, boxes, rounding_mode="floor")
+    values = outputs.values[image].flatten(0, 1)[rows]
+    if outputs.priors is None:
+        return decode_yolo_boxes(values, cells, size=outputs.size, grid=outputs.grid)
+    priors = outputs.priors[rows % boxes]
+    return decode_yolov2_boxes(yolov2_values(values), cells, priors, size=outputs.size, grid=outputs.grid)
+
+
+def _kept(
+    outputs: AnchorOutputs | GridOutputs,
+    image: int,
+    scores: Float[Tensor, "A K"],
+    size: tuple[int, int],
+    options: DetectionOptions,
+) -> ScoredBoxes:
+    classes = scores.shape[1]
+    found = torch.cat(list(_candidates(outputs, scores, options)))
+    rows, labels = torch.div(found, classes, rounding_mode="floor"), found % classes
+    boxes = clip_boxes(decoded_boxes(outputs, image, rows), size)
+    candidates = ScoredBoxes(boxes, scores.flatten()[found], labels)
+    kept = batched_nms(boxes, candidates.scores, labels, iou_threshold=options.iou_threshold)
+    return candidates.select(kept[: options.most])
+
+
+def _candidates(
+    outputs: AnchorOutputs | GridOutputs, scores: Float[Tensor, "A K"], options: DetectionOptions
+) -> Iterator[Int64[Tensor, " _"]]:
+    """Places in the flattened scores, the best of each group."""
+    anchors, classes = scores.shape
+    if options.groups == "level":
+        levels = outputs.levels if isinstance(outputs, AnchorOutputs) else (anchors,)
+        first = 0
+        for count in levels:
+            yield first * classes + _best(scores[first : first + count].flatten(), options)
+            first += count
+        return
+    for label in range(classes):
+        yield _best(scores[:, label], options) * classes + label
+
+
+def _best(scores: Float[Tensor, " N"], options: DetectionOptions) -> Int64[Tensor, " M"]:
+    places = torch.where(scores > options.score_threshold)[0]
+    best = scores[places].topk(min(options.candidates, len(places))).indices
+    return places[best]
+
+
+def _full_precision(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
