@@ -112,7 +112,7 @@ class DetectorTests:
             if (parameter.grad is None or not parameter.grad.any())
             and not any(fnmatch.fnmatchcase(name, pattern) for pattern in self.without_gradient)
         ]
-        assert missing == []
+        assert not missing, missing
 
     def test_a_batch_without_any_object_has_a_finite_loss(self) -> None:
         model, (images, targets) = self.build().train(), self.batch()

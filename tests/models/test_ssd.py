@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from delineate.errors import ArgumentError, UnknownNameError
 from delineate.losses.multibox import MultiBoxLoss
@@ -11,11 +12,28 @@ from delineate.models.ssd import ScaledUnitNorm, normalised, ssd300, ssd512
 from tests.models.detector import DetectorTests
 
 
-class TestSSD300(DetectorTests):
+class SSDTests(DetectorTests):
+    """Objects of every scale, so that each map has boxes that answer."""
+
+    scales: tuple[float, ...]
+    strides: tuple[int, ...]
+
+    def batch(self, channels: int = 3) -> tuple[Tensor, list[dict[str, Tensor]]]:
+        images, targets = super().batch(channels)
+        sides, strides = torch.tensor(self.scales) * self.size[0], torch.tensor(self.strides)
+        centres = (self.size[0] // 2 // strides + 0.5).clamp(max=self.size[0] / strides - 0.5) * strides
+        boxes = torch.stack([centres - sides / 2] * 2 + [centres + sides / 2] * 2, dim=1)
+        targets[0] = {"boxes": boxes, "labels": torch.arange(len(boxes)) % 3}
+        return images, targets
+
+
+class TestSSD300(SSDTests):
     factory = staticmethod(ssd300)
     loss = MultiBoxLoss()
     options = {"width": 0.03, "norm": "batch"}
     size = (300, 300)
+    scales = (0.1, 0.2, 0.37, 0.54, 0.71, 0.88)
+    strides = (8, 16, 32, 64, 100, 300)
     published = [
         ({"num_classes": 20}, 26_285_486),
         ({"num_classes": 80}, 34_305_206),
@@ -32,11 +50,13 @@ class TestSSD300(DetectorTests):
         assert outputs.coding_weights == (10, 10, 5, 5)
 
 
-class TestSSD512(DetectorTests):
+class TestSSD512(SSDTests):
     factory = staticmethod(ssd512)
     loss = MultiBoxLoss()
     options = {"width": 0.02, "norm": "batch"}
     size = (512, 512)
+    scales = (0.07, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9)
+    strides = (8, 16, 32, 64, 128, 256, 512)
     published = [({"num_classes": 20}, 27_188_676)]
 
     @torch.no_grad()
