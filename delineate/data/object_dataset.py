@@ -20,6 +20,7 @@ from delineate.data.formats.layout import Problem
 from delineate.data.image_io import MAX_PIXELS, read_image
 from delineate.data.objects.coco_json import ANNOTATIONS, Columns
 from delineate.data.objects.coco_records import with_boxes
+from delineate.data.objects.defects import corners_inside
 from delineate.data.objects.folder import ObjectFolder
 from delineate.errors import DataError
 from delineate.registry import unknown_name
@@ -205,10 +206,7 @@ def object_target(
         ([[1.0, 2.0, 4.0, 5.0]], [2], [12.0])
     """
     height, width = size
-    left, top = objects.boxes[:, 0], objects.boxes[:, 1]
-    corners = np.stack([left, top, left + objects.boxes[:, 2], top + objects.boxes[:, 3]], axis=1)
-    corners = corners.clip(0, np.array([width, height, width, height], np.float64))
-    boxes = torch.from_numpy(corners.astype(np.float32))
+    boxes = torch.from_numpy(corners_inside(objects.boxes, np.full((len(objects), 2), size, np.int64)))
     target: dict[str, Any] = {
         "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size),
         "labels": torch.from_numpy(objects.labels.copy()),

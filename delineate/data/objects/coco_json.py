@@ -292,9 +292,12 @@ def sizes_of_masks(sizes: np.ndarray, images: np.ndarray, masks: np.ndarray, pla
     known[listed] = np.where(unknown[listed, None], masks[first], sizes[listed])
     wrong = np.flatnonzero((masks != known[images]).any(axis=1))
     if len(wrong):
-        i = int(wrong[0])
-        wanted = tuple(known[images[i]].tolist())
-        raise DataError(f"size must be {wanted}, as other masks' of the image; got {masks[i].tolist()} in {place(i)}.")
+
+        def described(i: int) -> str:
+            wanted = tuple(known[images[i]].tolist())
+            return f"size must be {wanted}, as other masks' of the image; got {masks[i].tolist()} in {place(i)}."
+
+        raise RecordError(wrong, described, "mask-size")
     return known
 
 

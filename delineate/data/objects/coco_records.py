@@ -70,8 +70,9 @@ def read_records(
 ) -> tuple[Annotations, tuple[Columns, ...]]:
     """Images, classes and the usable objects of a COCO file, and the columns that they have.
 
-    Boxes are those of the records, of the mask where a record has none. A record without keypoints beside others that
-    have them has none that is labelled. A category called background that no record has is no class.
+    Boxes are those of the records, of the mask where a record has none; areas those that are stated, if above 0. A
+    record without keypoints beside others that have them has none that is labelled. A category called background that
+    no record has is no class.
 
     Args:
         path: the JSON file.
@@ -81,7 +82,8 @@ def read_records(
             and keypoints where any has.
 
     Raises:
-        DataError: on a file that is not COCO JSON, a repeated image or category, and where no category is named.
+        DataError: on a file that is not COCO JSON, or most of whose records are not; on a repeated image or category;
+            where no category is named.
     """
     with many_objects():
         images, records, places, categories = _decoded(path, problems)
@@ -145,6 +147,7 @@ def _decoded_singly(
     raw = decoded_json(plain, _RawFile, path, _WRONG)
     decoder = msgspec.json.Decoder(Record)
     records, numbers = [], []
+    bad: list[Problem] = []
     for number, text in enumerate(raw.annotations):
         place = f"{path}, $.annotations[{number}]"
         try:
@@ -154,7 +157,11 @@ def _decoded_singly(
             infinite = replaced and "`null`" in str(error)
             kind = "not-finite" if infinite else "malformed"
             wrong = "numbers must be finite; got NaN or infinity" if infinite else f"annotation must be COCO's; {error}"
-            problems.append(Problem("error", kind, str(path), f"{wrong}, in {place}."))
+            bad.append(Problem("error", kind, str(path), f"{wrong}, in {place}."))
+    if 2 * len(bad) > len(raw.annotations):  # no slips: the file is written in another way, and little would be left
+        got = f"{len(bad)} of {len(raw.annotations)} others in {path}, the first: {bad[0].message}"
+        raise DataError(f"annotations must be COCO's for the most part; got {got}")
+    problems += bad
     return raw.images, records, lambda i: f"{path}, $.annotations[{numbers[i]}] (id {records[i].id})", raw.categories
 
 
@@ -192,28 +199,44 @@ def _objects(
         masks = segmentation_masks([record.segmentation for record in records], sizes[image_rows], place, folder)
         sizes = sizes_of_masks(sizes, image_rows, masks.sizes.astype(np.int64), place)
     without = [i for i, record in enumerate(records) if record.bbox is None]
-    if without and masks is None:
-        raise RecordError(without, lambda i: f"annotation must have a bbox; got none in {place(i)}.", "no-box")
+    bare = [i for i in without if not records[i].segmentation]
+    if bare and masks is None:
+        raise RecordError(bare, lambda i: f"annotation must have a bbox; got none in {place(i)}.", "no-box")
     stated = [record for record in records if record.bbox is not None]
     boxes = np.zeros((count, 4)) if masks is None else masks.boxes().copy()
+    if without and masks is None:
+        boxes[without] = _boxes_of_outlines(records, without, sizes[image_rows], place, folder)
     rows = [i for i, record in enumerate(records) if record.bbox is not None]
     boxes[rows] = box_columns(stated, lambda i: place(rows[i]))
     if "keypoints" in columns:
         filled: list[Any] = [_Points(record.keypoints or no_keypoints) for record in records]
         keypoints = keypoint_columns(filled, place, len(no_keypoints) // 3)
     areas = boxes[:, 2] * boxes[:, 3] if masks is None else masks.areas().astype(np.float64)
-    told = np.array([record.area for record in records], np.float64)  # None becomes NaN
+    told = np.array([record.area for record in records], np.float64)  # None becomes NaN, which is not above 0
     objects = Objects.of(
         image_rows,
         labels,
         boxes,
-        areas=np.where(np.isnan(told), areas, told),
+        areas=np.where(told > 0, told, areas),
         crowd=np.fromiter(map(attrgetter("iscrowd"), records), np.int64, count) != 0,
         masks=masks,
         keypoints=keypoints,
         ids=np.fromiter(map(attrgetter("id"), records), np.int64, count),
     )
     return objects, sizes
+
+
+def _boxes_of_outlines(
+    records: Sequence[Record], rows: list[int], sizes: np.ndarray, place: Callable[[int], str], folder: Path
+) -> np.ndarray:
+    """The boxes of the masks of some records, whose masks are not wanted themselves."""
+    outlines = [records[i].segmentation for i in rows]
+    try:
+        return segmentation_masks(outlines, sizes[rows], lambda i: place(rows[i]), folder).boxes()
+    except RecordError as error:
+        described = error.describe
+        numbers = {rows[row]: row for row in error.rows}
+        raise RecordError(numbers, lambda i: described(numbers[i]), error.kind) from None
 
 
 class _Points(msgspec.Struct, gc=False):

@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from delineate.data.formats.layout import Problem
 from delineate.errors import DataError
 from delineate.structures.annotations import Annotations
 
 Read = TypeVar("Read")
+SMALLEST_SIDE = 0.01  # pixels: a box that has less left inside its image has no logarithm to be learned
+_MOST = 0.5  # of an area
 
 
 class RecordError(DataError):
@@ -82,9 +84,10 @@ def object_problems(
 ) -> tuple[Bool[np.ndarray, " N"], list[Problem]]:
     """Which objects can be trained on, and what is wrong with the others.
 
-    Errors, whose objects cannot be used: a box without area, a box with no part inside its image, a mask without a
-    pixel, a visibility other than 0, 1 or 2. Warnings, whose objects stay: a box that leaves its image by a pixel or
-    more, a labelled keypoint outside the image, and the same box of the same class once more. Crowds are judged alike.
+    Errors, whose objects cannot be used: a box without area, also once it is cut to its image; a box that lies outside
+    its image for the most part; a mask without a pixel; a visibility other than 0, 1 or 2. Warnings, whose objects
+    stay: a box that leaves its image by a pixel or more, a mask away from its box, a labelled keypoint outside the
+    image, and the same box of the same class once more. Crowds are judged alike.
 
     Args:
         annotations: upright, with the size of every image.
@@ -119,7 +122,19 @@ def object_problems(
     empty = (boxes[:, 2] == 0) | (boxes[:, 3] == 0)
     note(empty, "zero-area", lambda row: f"has a box without area, {_shown(boxes[row])}")
     outside = (left >= widths) | (top >= heights) | (right <= 0) | (bottom <= 0)
-    note(outside, "outside", lambda row: f"lies outside the {size(row)}, {_shown(boxes[row])}")
+    corners = _like_corners(annotations, files) if record == "annotation" else {}
+
+    def advice(row: int) -> str:
+        return corners.get(files[images[row]], "")
+
+    note(outside, "outside", lambda row: f"lies outside the {size(row)}, {_shown(boxes[row])}{advice(row)}")
+    cut = corners_inside(boxes, annotations.image_sizes[images])
+    sides = cut[:, 2:] - cut[:, :2]
+    sliver = sides.min(axis=1, initial=np.inf) < SMALLEST_SIDE
+    note(sliver, "zero-area", lambda row: f"has a box without area inside the {size(row)}, {_shown(boxes[row])}")
+    away = sides.prod(axis=1, dtype=np.float64) < _MOST * boxes[:, 2] * boxes[:, 3]
+    text = "lies outside the {} for the most part, {}{}"
+    note(away, "mostly-outside", lambda row: text.format(size(row), _shown(boxes[row]), advice(row)))
     keypoints = objects.keypoints
     if keypoints is not None:
         strange = np.asarray((~np.isin(keypoints[:, :, 2], (0, 1, 2))).any(axis=1))
@@ -129,9 +144,56 @@ def object_problems(
         beyond = (labelled & away).any(axis=1)
         note(beyond, "keypoint-outside", lambda row: f"has a keypoint outside the {size(row)}", error=False)
     leaving = (left <= -1) | (top <= -1) | (right >= widths + 1) | (bottom >= heights + 1)
-    note(leaving, "leaves-image", lambda row: f"leaves the {size(row)}, {_shown(boxes[row])}", error=False)
+    leaves = "leaves the {}, {}{}"
+    note(leaving, "leaves-image", lambda row: leaves.format(size(row), _shown(boxes[row]), advice(row)), error=False)
+    if objects.masks is not None:
+        drawn = objects.masks.boxes()
+        apart = _shared_areas(drawn, boxes) < _MOST * drawn[:, 2] * drawn[:, 3]
+        far = "has a mask at {}, away from its box, {}"
+        note(apart, "mask-off-box", lambda row: far.format(_shown(drawn[row]), _shown(boxes[row])), error=False)
     note(_repeated(annotations), "duplicate", lambda row: f"repeats a box, {_shown(boxes[row])}", error=False)
     return usable, problems
+
+
+def corners_inside(boxes: Float64[np.ndarray, "N 4"], sizes: Int64[np.ndarray, "N 2"]) -> Float32[np.ndarray, "N 4"]:
+    """Boxes x, y, width, height as training has them: x0, y0, x1, y1 in single precision, cut to their images.
+
+    Args:
+        boxes: x, y, width, height.
+        sizes: (height, width) of each box's image.
+
+    Example:
+        >>> corners_inside(np.array([[-2.0, 3, 14, 8]]), np.array([[9, 30]]))
+        array([[ 0.,  3., 12.,  9.]], dtype=float32)
+    """
+    farthest = np.concatenate([sizes, sizes], axis=1)[:, [1, 0, 1, 0]].astype(np.float64)
+    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+    return np.minimum(np.maximum(corners, 0), farthest).astype(np.float32)
+
+
+def _like_corners(annotations: Annotations, files: Sequence[str]) -> dict[str, str]:
+    """What to say of files whose boxes mostly leave their images, where as x0, y0, x1, y1 they would all fit.
+
+    COCO's records state width and height, and files with corners in their place break no rule of the format.
+    """
+    objects = annotations.objects
+    boxes = objects.boxes
+    sizes = annotations.image_sizes[objects.images][:, ::-1].astype(np.float64)
+    leaving = (boxes[:, :2] + boxes[:, 2:] > sizes + 1).any(axis=1)
+    fits = ((boxes[:, 2:] > boxes[:, :2]) & (boxes[:, 2:] <= sizes + 1)).all(axis=1)
+    names = list(dict.fromkeys(files))
+    number = {name: i for i, name in enumerate(names)}
+    of_row = np.array([number[file] for file in files], np.int64)[objects.images]
+    counts, left, fitting = (np.bincount(of_row, weights, len(names)) for weights in (None, leaving, fits))
+    told = ". Most boxes of the file leave their images, but would fit as x0, y0, x1, y1: write x, y, width, height"
+    return {names[i]: told for i in np.flatnonzero((left > _MOST * counts) & (fitting == counts))}
+
+
+def _shared_areas(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """What each box x, y, width, height has in common with the other of its row."""
+    low = np.maximum(one[:, :2], other[:, :2])
+    high = np.minimum(one[:, :2] + one[:, 2:], other[:, :2] + other[:, 2:])
+    return np.maximum(high - low, 0).prod(axis=1)
 
 
 def _repeated(annotations: Annotations) -> Bool[np.ndarray, " N"]:

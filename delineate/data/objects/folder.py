@@ -12,9 +12,11 @@ from jaxtyping import Int64
 from delineate.data.formats.layout import Problem, Record, held_back, with_unique_stems
 from delineate.data.image_io import SIDEWAYS, image_header
 from delineate.data.objects import coco_folder, label_folders, labelme
+from delineate.data.objects.class_names import few_names
 from delineate.data.objects.coco_json import ANNOTATIONS, Columns
 from delineate.data.objects.defects import object_problems
 from delineate.data.objects.found import Found
+from delineate.data.objects.plausible import require_pixels
 from delineate.data.objects.upright import turned_objects
 from delineate.data.read_ahead import read_ahead
 from delineate.errors import DataError
@@ -180,7 +182,9 @@ def read_objects(path: str | Path, format: str = "auto", *, columns: Sequence[Co
 def _checked(root: Path, format: str, found: Found) -> ObjectFolder:
     """What was found, in order, upright, without what cannot be used."""
     if not found.classes:
-        raise DataError(f"annotations must name at least one class; got none in {root}.")
+        errors = [problem for problem in found.problems if problem.severity == "error"]
+        why = f" The first of {len(errors)} that cannot be used: {errors[0].message}" if errors else ""
+        raise DataError(f"annotations must name at least one class; got none in {root}.{why}")
     problems = list(found.problems)
     count = len(found.images)
     usable = np.array([image not in found.unusable for image in range(count)], bool)
@@ -218,7 +222,15 @@ def _checked(root: Path, format: str, found: Found) -> ObjectFolder:
         class_ids=found.class_ids,
         keypoint_names=found.keypoint_names if "keypoints" in found.columns else (),
     )
-    kept, wrong = object_problems(annotations, [found.files[i] for i in order], found.record)
+    files = [found.files[i] for i in order]
+    if format in ("coco", "voc"):  # the others state fractions, or outlines
+        number = {file: i for i, file in enumerate(files if format == "coco" else ())}
+        of_row = np.array([number.get(file, 0) for file in files], np.int64)[objects.images]
+        for file, i in (number or {str(root): 0}).items():
+            rows = of_row == i
+            require_pixels(objects.boxes[rows], annotations.image_sizes[objects.images[rows]], file)
+    kept, wrong = object_problems(annotations, files, found.record)
+    wrong += _class_problems(found.classes, objects.labels[kept], root)
     splits = {split: place[[i for i in rows if usable[i]]] for split, rows in found.splits.items()}
     return ObjectFolder(
         root=root,
@@ -229,6 +241,24 @@ def _checked(root: Path, format: str, found: Found) -> ObjectFolder:
         problems=tuple(_with_splits([*problems, *wrong], found)),
         columns=found.columns,
     )
+
+
+def _class_problems(classes: Sequence[str], labels: Int64[np.ndarray, " N"], root: Path) -> list[Problem]:
+    """Warnings about classes that no object has, and about names that differ by case or blanks alone."""
+    counts = np.bincount(labels, minlength=len(classes))
+    unused = [name for name, count in zip(classes, counts, strict=True) if not count]
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        alike.setdefault("".join(name.split()).casefold(), []).append(name)
+    problems = []
+    if unused:
+        message = f"{len(unused)} of {len(classes)} classes have no object that can be used: {few_names(unused)}"
+        problems.append(Problem("warning", "unused-class", str(root), message))
+    for names in alike.values():
+        if len(names) > 1:
+            message = f"classes {few_names(names)} differ by case or blanks only; they are learned as different ones"
+            problems.append(Problem("warning", "similar-classes", str(root), message))
+    return problems
 
 
 def _header(path: Path) -> tuple[tuple[int, int], int] | str:

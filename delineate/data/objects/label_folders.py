@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -36,7 +36,10 @@ def read_voc(root: Path, columns: Sequence[Columns] | None = None) -> Found | st
     folder, else the names that occur, in alphabetical order. A listed picture without an XML file is not labelled, and
     is an error; an unlisted one is passed over.
 
-    Corners are kept as they are written, as scores keep them (:func:`~delineate.data.objects.voc_xml.read_truth`).
+    A picture is the one that an XML file is called after, else the one that its ``filename`` names.
+
+    Corners are kept as they are written, as scores keep them (:func:`~delineate.data.objects.voc_xml.read_truth`); a
+    single column or row of pixels has the box of these.
     """
     homes = [root, *sorted(root.glob("VOC20??")), *sorted(root.glob("VOCdevkit/VOC20??"))]
     homes = [home for home in homes if (home / "Annotations").is_dir()]
@@ -45,14 +48,20 @@ def read_voc(root: Path, columns: Sequence[Columns] | None = None) -> Found | st
     problems: list[Problem] = []
     if homes:
         home = homes[0]
-        xmls = {path.stem: path for path in sorted((home / "Annotations").glob("*.xml"))}
+        xmls = {path.stem: path for path in sorted((home / "Annotations").iterdir()) if path.suffix.lower() == ".xml"}
         places = [place for name in ("JPEGImages", "images", "Images") if (place := home / name).is_dir()]
         pictures = pictures_by_stem(pictures_under(places[0] if places else home), problems)
-        pairs = {str(xml): (pictures.get(stem), xml) for stem, xml in xmls.items()}
+        by_name = {path.name: path for path in pictures.values()}
+        pairs = _with_names({xml: pictures.get(stem) for stem, xml in xmls.items()}, lambda _, name: by_name.get(name))
     else:
         home = root
         beside = {path.with_suffix(""): path for path in reversed(pictures_under(root))}
-        pairs = {str(xml): (beside.get(xml.with_suffix("")), xml) for xml in sorted(root.rglob("*.xml"))}
+        files = [path for path in sorted(root.rglob("*")) if path.suffix.lower() == ".xml"]
+        there = set(beside.values())
+        pairs = _with_names(
+            {xml: beside.get(xml.with_suffix("")) for xml in files},
+            lambda xml, name: path if (path := xml.parent / name) in there else None,
+        )
         if not any(picture for picture, _ in pairs.values()):
             return "no XML file beside an image" if pairs else "no XML file"
         pictures = {path.stem: path for path in beside.values()}
@@ -93,6 +102,20 @@ def read_voc(root: Path, columns: Sequence[Columns] | None = None) -> Found | st
     )
 
 
+def _with_names(
+    pairs: dict[Path, Path | None], picture_named: Callable[[Path, str], Path | None]
+) -> dict[str, tuple[Path | None, Path]]:
+    """XML files and their pictures; those without get the one that they name, if no other file has it."""
+    taken = set(pairs.values())
+    for xml, picture in pairs.items():
+        if picture is None:
+            named = picture_named(xml, voc_xml.picture_name(xml))
+            if named not in taken:
+                pairs[xml] = named
+                taken.add(named)
+    return {str(xml): (picture, xml) for xml, picture in pairs.items()}
+
+
 def read_yolo(root: Path, columns: Sequence[Columns] | None = None) -> Found | str:
     """The boxes or polygons of a YOLO folder; a text that says why it is none.
 
@@ -118,9 +141,12 @@ def read_yolo(root: Path, columns: Sequence[Columns] | None = None) -> Found | s
     if not images:
         return f"{config.name if config else 'labels'}, but no images"
     labels = [_label_of(path, root) for path in images]
-    known = {label for label in labels if label is not None}
+    if not any(labels):
+        return f"images, but none of them has a label file: {_where_labels_lie(root)}"
+    used = {label.parent for label in labels if label is not None}
+    known = {label for path in (pictures if named else images) if (label := _label_of(path, root)) is not None}
     for text in sorted(set(texts) - known):
-        if text.name != "classes.txt" and not named:
+        if text.name != "classes.txt" and (not named or text.parent in used):
             problems.append(Problem("error", "missing-image", str(text), f"labels {text.name} have no image"))
     sizes = np.zeros((len(images), 2), np.int64)
     for i, size in enumerate(read_ahead(_size_or_none, images)):
@@ -143,7 +169,12 @@ def read_yolo(root: Path, columns: Sequence[Columns] | None = None) -> Found | s
         splits = {split: [index[path] for path in paths] for split, paths in named.items()}
     else:
         splits = splits_of(root, images, problems)
+    for split, chosen_rows in splits.items():
+        if chosen_rows and not any(labels[row] for row in chosen_rows):
+            message = f"no image of {split} has a label file; all of them count as images without objects"
+            problems.append(Problem("warning", "no-labels", str(root), message, split if split != "all" else ""))
     broken = {problem.file for problem in problems if problem.kind == "unreadable"}
+    shared = _shared_labels(images, labels, problems)
     return Found(
         images=images,
         objects=objects,
@@ -154,7 +185,7 @@ def read_yolo(root: Path, columns: Sequence[Columns] | None = None) -> Found | s
         sizes=np.zeros((len(images), 2), np.int64),  # labels are fractions: any size fits
         record="object",
         columns=("boxes", "masks") if held == "masks" else ("boxes",),
-        unusable={i for i, label in enumerate(labels) if str(label) in broken},
+        unusable=shared | {i for i, label in enumerate(labels) if str(label) in broken},
     )
 
 
@@ -243,6 +274,30 @@ def _label_of(picture: Path, root: Path) -> Path | None:
     else:
         usual = (root / "labels").joinpath(*parts).with_suffix(".txt")
     return next((path for path in (usual, picture.with_suffix(".txt")) if path.is_file()), None)
+
+
+def _where_labels_lie(root: Path) -> str:
+    """Where labels are looked for, and a folder there that is called alike."""
+    alike = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*")) if path.name.lower() == "labels"]
+    files = [path.name for path in root.rglob("*") if path.suffix.lower() == ".txt" and path.suffix != ".txt"]
+    told = "labels/<name>.txt in place of images/, or <name>.txt beside the image"
+    there = [*(name for name in alike if name.rsplit("/", 1)[-1] != "labels"), *sorted(files)[:1]]
+    return f"{told}" + (f"; there is {there[0]}, rename it" if there else "")
+
+
+def _shared_labels(images: Sequence[Path], labels: Sequence[Path | None], problems: list[Problem]) -> set[int]:
+    """Pictures that share a label file, "a.jpg" and "a.png": nobody can know which of them it is about."""
+    rows: dict[Path, list[int]] = {}
+    for row, label in enumerate(labels):
+        if label is not None:
+            rows.setdefault(label, []).append(row)
+    shared = {label: several for label, several in rows.items() if len(several) > 1}
+    for label, several in shared.items():
+        names = ", ".join(images[row].name for row in several)
+        for row in several:
+            message = f"images must have different names; got {names} for {label.name}. Remove all but one"
+            problems.append(Problem("error", "duplicate-stem", str(images[row]), message))
+    return {row for several in shared.values() for row in several}
 
 
 def _named_splits(config: Path, root: Path, pictures: Sequence[Path], problems: list[Problem]) -> dict[str, list[Path]]:

@@ -163,7 +163,7 @@ def _own_sizes(
             of_image = tuple(sizes[i].tolist()) if (sizes[i] > 0).all() else "a positive (height, width)"
             return f"size must be {of_image}, as the image's; got {segmentations[i].size} in {place(i)}."
 
-        raise RecordError([rows[i] for i in np.flatnonzero(wrong)], described, "size-mismatch")
+        raise RecordError([rows[i] for i in np.flatnonzero(wrong)], described, "mask-size")
     return own
 
 

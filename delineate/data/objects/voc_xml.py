@@ -18,7 +18,10 @@ from delineate.structures.objects import Objects
 _MOST_BYTES = 16 << 20
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _OBJECT = ("object",)
-_FIELDS = {("filename",), ("size", "width"), ("size", "height"), ("object", "name"), ("object", "difficult")}
+_DIFFICULT = ("object", "difficult")
+_AGAIN = ("object", "again")  # no field of a file, but what was given twice
+_WORDS = {"false": "0", "true": "1"}
+_FIELDS = {("filename",), ("size", "width"), ("size", "height"), ("object", "name"), _DIFFICULT}
 _FIELDS |= {("object", "bndbox", corner) for corner in _CORNERS}
 
 
@@ -64,12 +67,14 @@ def read_files(
         files: by the ids of their images.
         classes: as for :func:`read_truth`.
         problems: when given, receives an error for each file and each object that is left out as it cannot be used;
-            the ids of the others count the objects of their file from 1. When left out, the first one is raised.
+            the ids of the others count the objects of their file from 1. VOC's pixels include the last one, so that
+            here what is one pixel wide or high, xmax equal to xmin, has this pixel's box; "difficult" may be a word.
+            When left out, the first one is raised, and corners and flags are what is written.
     """
     read = {}
     for stem in sorted(files):
         try:
-            document = _document(files[stem])
+            document = _document(files[stem], lenient=problems is not None)
             _size(document, files[stem])
             read[stem] = document
         except DataError as error:
@@ -91,19 +96,29 @@ def read_files(
                 f"class must be one of the {len(known)} given; got '{name[:80]}' in "
                 f"{files[stems[image]]}, object {number}. {hint}"
             )
+    boxes = [_box(found, files[stems[image]], number) for image, found, number in rows]
     return (UnnumberedAnnotations if classes is None else Annotations).of(
         stems,
         known,
         Objects.of(
             images=[image for image, _, _ in rows],
             labels=[label_of_name[name] for name in names],
-            boxes=[_box(found, files[stems[image]], number) for image, found, number in rows],
+            boxes=boxes if problems is None else [_one_pixel(box) for box in boxes],
             ignored=[_difficult(found, files[stems[image]], number) for image, found, number in rows],
             ids=None if problems is None else [number for _, _, number in rows],
         ),
         image_sizes=[_size(document, files[stem]) for stem, document in zip(stems, documents, strict=True)],
         image_files=[document.fields.get(("filename",), "") for document in documents],
     )
+
+
+def picture_name(path: Path) -> str:
+    """The name of the picture that an XML file says it is about, without folders; empty where it says none."""
+    try:
+        named = _document(path, lenient=True).fields.get(("filename",), "")
+    except DataError:
+        return ""
+    return named.replace("\\", "/").rsplit("/", 1)[-1]
 
 
 def split_images(path: str | Path, split: str) -> tuple[str, ...]:
@@ -159,7 +174,8 @@ class _Document:
         return list(enumerate(self.objects, 1))
 
 
-def _document(path: Path) -> _Document:
+def _document(path: Path, *, lenient: bool = False) -> _Document:
+    """A file's fields. What an object gives twice is raised, or, where lenient, kept as a text in its ``_AGAIN``."""
     document = _Document()
     place: list[str] = []
     texts: list[str] = []
@@ -181,8 +197,13 @@ def _document(path: Path) -> _Document:
             fields = document.objects[-1] if key[:1] == _OBJECT else document.fields
             if key in fields:
                 where = f"object {len(document.objects)} of {path}" if key[:1] == _OBJECT else str(path)
-                raise DataError(f"{key[-1]} must be given once; got it again in {where}.")
+                message = f"{key[-1]} must be given once; got it again in {where}."
+                if not lenient or key[:1] != _OBJECT:
+                    raise DataError(message)
+                fields.setdefault(_AGAIN, message)
             fields[key] = "".join(texts).strip()
+            if lenient and key == _DIFFICULT:
+                fields[key] = _WORDS.get(fields[key].lower(), fields[key])
         place.pop()
         texts.clear()
 
@@ -230,6 +251,8 @@ def _is_sound(fields: Fields, path: Path, number: int, classes: Sequence[str] | 
     """Whether an object can be read; if not, why goes to ``problems``."""
     kind = "malformed"
     try:
+        if _AGAIN in fields:
+            raise DataError(fields[_AGAIN])
         name = _text(fields, ("object", "name"), path, number)
         if classes is not None and name not in classes:
             kind = "unknown-category"
@@ -237,11 +260,11 @@ def _is_sound(fields: Fields, path: Path, number: int, classes: Sequence[str] | 
                 f"class must be one of the {len(classes)} given; got '{name[:80]}' in {path}, object {number}."
             )
         _difficult(fields, path, number)
-        kind = "box"
+        stated = [fields.get(("object", "bndbox", corner)) for corner in _CORNERS]
+        finite = all(text and plain_number(text) is not None for text in stated)
+        kind = "no-box" if not all(stated) else ("swapped-corners" if finite else "not-finite")
         _box(fields, path, number)
     except DataError as error:
-        swapped = "xmax and ymax of at least" in str(error)
-        kind = kind if kind != "box" else ("swapped-corners" if swapped else "not-finite")
         problems.append(Problem("error", kind, str(path), str(error)))
         return False
     return True
@@ -270,8 +293,21 @@ def _box(fields: Fields, path: Path, number: int) -> tuple[float, float, float, 
     return left, top, right - left, bottom - top
 
 
+def _one_pixel(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    """The box, or its one column or row of pixels, which VOC counts from 1.
+
+    Without width and height it stays as it is: that is a slip of the mouse, and no object.
+    """
+    left, top, width, height = box
+    if width == 0 and height > 0:
+        return max(left - 1, 0), top, 1.0, height
+    if height == 0 and width > 0:
+        return left, max(top - 1, 0), width, 1.0
+    return box
+
+
 def _difficult(fields: Fields, path: Path, number: int) -> bool:
-    text = fields.get(("object", "difficult"), "")
+    text = fields.get(_DIFFICULT, "")
     if text not in ("", "0", "1"):
         raise DataError(f"difficult must be 0 or 1; got '{text[:80]}' in {path}, object {number}.")
     return text == "1"

@@ -45,6 +45,9 @@ TRUTH_LAYOUT = "class centre_x centre_y width height, or class x1 y1 x2 y2 x3 y3
 PREDICTION_LAYOUT = "class centre_x centre_y width height score, or class x1 y1 x2 y2 x3 y3 ... score"
 Columns = Literal["boxes", "masks"]
 _MOST_CLASSES = 100_000
+_SCORE_BOXES = "; score the boxes."
+_SLACK = 0.05  # of an image: outlines may leave it by that much
+_FEWEST = 10  # lines: fewer may agree by chance
 
 
 def read_truth(path: str | Path, *, classes: Sequence[str] | None = None, columns: Columns = "boxes") -> Annotations:
@@ -114,20 +117,65 @@ def read_files(
 
     Returns:
         Objects whose ids count the lines of their file from 1, blank ones left out; names; and the columns.
+
+    Raises:
+        DataError: when most lines are boxes with more numbers after them, as trackers and poses have.
     """
     rows = read_sound_rows(labels, _is_truth, TRUTH_LAYOUT, problems)
-    polygons = int((rows.lengths > 5).sum())
-    held: Columns = columns or ("masks" if polygons and 2 * polygons >= len(rows.lengths) else "boxes")
     _, left = without_bad_records(lambda left: _classes(rows.select(left)), len(rows.lengths), problems)
     rows = rows.select(left)
+    strange: list[Problem] = []
+    _, left = without_bad_records(lambda left: _sound_polygons(rows.select(left)), len(rows.lengths), strange)
+    if 2 * len(strange) > len(rows.lengths):  # no slips: the labels are for another task, and little would be left
+        got = f"{len(strange)} of {len(rows.lengths)} others, the first: {strange[0].message}"
+        raise DataError(f"labels must be boxes or outlines for the most part; got {got}")
+    problems += strange
+    rows = rows.select(left)
+    polygons = int((rows.lengths > 5).sum())
+    held: Columns = columns or ("masks" if polygons and 2 * polygons >= len(rows.lengths) else "boxes")
     names = tuple(classes) if classes is not None else numbered_names(int(_classes(rows).max(initial=-1)) + 1)
 
     def read(left: Int64[np.ndarray, " N"]) -> Objects:
         kept = rows.select(left)
-        return replace(_true_objects(kept, images, sizes, names, held), ids=kept.rank_of_row() + 1)
+        objects = _true_objects(kept, images, sizes, names, held, '; draw it, or read columns=["boxes"].')
+        return replace(objects, ids=kept.rank_of_row() + 1)
 
     objects, _ = without_bad_records(read, len(rows.lengths), problems)
     return objects, names, held
+
+
+def _sound_polygons(rows: TextRows) -> None:
+    """RecordError for lines that are outlines by their length alone, and read as a box with more numbers after it.
+
+    Such are what a tracker writes (box, score, number of the track) and poses (box, keypoints, perhaps their
+    visibility). One line can be known by numbers beyond the image or by whole ones where a visibility or a track's
+    number stands. All lines of a set are poses where every one is as long as the others and its points lie in its box.
+    """
+    long = np.flatnonzero(rows.lengths > 5)
+    if not len(long):
+        return
+    starts = (np.cumsum(rows.lengths) - rows.lengths + 1)[long]
+    x, y, width, height = rows.numbers[starts[:, None] + np.arange(4)].T
+    is_box = (width > 0) & (height > 0)
+    for centre, side in ((x, width), (y, height)):
+        is_box &= np.abs(centre - 0.5) + side / 2 <= 0.5 + _SLACK
+    counts = rows.lengths[long] - 5
+    first = np.cumsum(counts) - counts
+    ranks = np.arange(int(counts.sum())) - np.repeat(first, counts)
+    after = rows.numbers[np.repeat(starts + 4, counts) + ranks]
+    whole = after == np.floor(after)
+    beyond = np.maximum.reduceat(np.abs(after - 0.5), first) > 0.5 + _SLACK
+    track = (counts == 2) & whole[first + counts - 1]
+    visible = (counts % 3 == 0) & np.logical_and.reduceat(whole | (ranks % 3 != 2), first)
+    wrong = np.zeros(len(rows.lengths), bool)
+    wrong[long] = is_box & (beyond | track | visible)
+    middles, sides = np.stack([x, y], axis=1), np.stack([width, height], axis=1)
+    of_after = np.repeat(np.arange(len(long)), counts), ranks % 2
+    inside = (np.abs(after - middles[of_after]) <= sides[of_after] / 2 + 1e-3) | (after == 0)
+    if len(long) >= _FEWEST and len(np.unique(counts)) == 1 and is_box.all() and inside.all():
+        wrong[long] = True
+    text = "outline must not read as a box with a track or keypoints after it"
+    rows.refuse(wrong, text, "Write class centre_x centre_y width height, or the corners of the outline.", "ambiguous")
 
 
 def _true_objects(
@@ -136,13 +184,14 @@ def _true_objects(
     sizes: Int64[np.ndarray, "I 2"],
     names: Sequence[str],
     columns: Columns,
+    advice: str = _SCORE_BOXES,
 ) -> Objects:
     numbers = _classes(rows)
     text = f"class must be one of the {len(names)} named ones, from 0"
     rows.refuse(numbers >= len(names), text, kind="unknown-category")
     images = np.repeat(image_of_file, rows.counts)
     of_rows = sizes.reshape(-1, 2)[:, ::-1].astype(np.float64)[images]
-    boxes, masks = _outlines(rows, of_rows, 0, columns)
+    boxes, masks = _outlines(rows, of_rows, 0, columns, advice)
     areas = None if masks is None else masks.areas()
     return Objects.of(images=images, labels=numbers, boxes=boxes, areas=areas, masks=masks)
 
@@ -224,7 +273,7 @@ def _labels(
 
 
 def _outlines(
-    rows: TextRows, sizes: Float64[np.ndarray, "N 2"], after: int, columns: Columns
+    rows: TextRows, sizes: Float64[np.ndarray, "N 2"], after: int, columns: Columns, advice: str = _SCORE_BOXES
 ) -> tuple[Float64[np.ndarray, "N 4"], RLEMasks | None]:
     """Boxes in pixels, and masks if wanted.
 
@@ -233,6 +282,7 @@ def _outlines(
         sizes: (width, height) of each row's image.
         after: how many numbers follow the coordinates.
         columns: what is wanted.
+        advice: what to do about a box where masks are wanted.
     """
     require(columns in ("boxes", "masks"), "columns", "be boxes or masks", f"'{columns}'")
     corners = (rows.lengths - 1 - after) // 2
@@ -243,7 +293,7 @@ def _outlines(
     rows.refuse(relative[:, 2:].min(axis=1) < 0, "width and height must be at least 0", kind="swapped-corners")
     boxes = pixel_boxes(relative, sizes, rows)
     if columns == "masks":
-        rows.refuse(is_box, "line must be a polygon", "Masks cannot be made of boxes; score the boxes.", "no-outline")
+        rows.refuse(is_box, "line must be a polygon", f"Masks cannot be made of boxes{advice}", "no-outline")
     corners = corners[~is_box]
     first = np.cumsum(corners) - corners  # of each polygon, among all corners
     at = np.repeat(starts[~is_box] - 2 * first, corners) + 2 * np.arange(int(corners.sum()))

@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from delineate.data.objects.defects import RecordError, object_problems, without_bad_records
+from delineate.data.objects.defects import RecordError, corners_inside, object_problems, without_bad_records
 from delineate.errors import DataError
 from delineate.structures.annotations import Annotations
 from delineate.structures.objects import Objects
@@ -83,6 +83,10 @@ def test_boxes_at_the_borders_are_fine():
         ((1, 1, 0, 5), "zero-area"),
         ((1, 1, 5, 0), "zero-area"),
         ((9, 9, -5, 5), "swapped-corners"),
+        ((29.9999999, 1, 5, 9), "zero-area"),  # nothing is left of it in single precision
+        ((3, -4.995, 5, 5), "zero-area"),
+        ((20, 1, 4980, 9), "mostly-outside"),
+        ((-6, 1, 11, 9), "mostly-outside"),
     ],
 )
 def test_boxes_that_cannot_be_used(box, kind):
@@ -100,3 +104,15 @@ def test_a_message_names_file_record_image_and_box():
     problem = object_problems(objects((1, 1, 4, 4), (40, 0.5, 5, 5), ids=[7, 8]), ["a.xml", "b.xml"], "object")[1][0]
     assert problem.file == "a.xml"
     assert problem.message == "object 8 of a lies outside the 30 x 20 image, x 40, y 0.5, width 5, height 5"
+
+
+def test_what_leaves_the_image_by_less_than_half_stays():
+    assert judged(objects((-5, 1, 10, 9), (25, 10, 6, 9))) == ([True, True], [("warning", "leaves-image")] * 2)
+
+
+def test_boxes_as_training_has_them():
+    boxes, sizes = np.array([[-2.0, 3, 14, 8], [63.999999, 1, 5, 9]]), np.array([[9, 30], [64, 64]])
+    inside = corners_inside(boxes, sizes)
+    assert inside.dtype == np.float32
+    assert inside.tolist() == [[0, 3, 12, 9], [64, 1, 64, 10]]
+    assert corners_inside(np.zeros((0, 4)), np.zeros((0, 2), np.int64)).shape == (0, 4)

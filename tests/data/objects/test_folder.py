@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 
 import numpy as np
@@ -13,51 +12,9 @@ from delineate.data.formats.layout import held_back
 from delineate.data.objects.folder import OBJECT_FORMATS, read_objects
 from delineate.errors import DataError, UnknownNameError
 from delineate.structures.rle import RLE
+from tests.data.object_folders import annotation, coco, kinds, picture, text, xml
 
 SIDEWAYS = 6  # the EXIF orientation of a camera held upright
-
-
-def picture(path, size=(20, 30), orientation=1):
-    """A picture of this stored (height, width)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.new("RGB", size[::-1], (90, 30, 10)).save(path, exif=exif)
-    return path
-
-
-def coco(path, images, annotations, categories=((1, "cat"), (2, "dog")), **more):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {
-        "images": [{"id": i, "file_name": name, "height": h, "width": w} for i, name, h, w in images],
-        "annotations": annotations,
-        "categories": [{"id": i, "name": name, **more} for i, name in categories],
-    }
-    path.write_text(json.dumps(content))
-
-
-def annotation(number, image, category=1, bbox=(2, 3, 10, 8), **more):
-    return {"id": number, "image_id": image, "category_id": category, "bbox": list(bbox), **more}
-
-
-def kinds(folder, severity="error"):
-    return sorted(problem.kind for problem in folder.problems if problem.severity == severity)
-
-
-def xml(path, *objects, size=(20, 30), head=""):
-    things = "".join(
-        f"<object><name>{name}</name>{extra}<bndbox><xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax><ymax>{d}</ymax>"
-        "</bndbox></object>"
-        for name, extra, (a, b, c, d) in objects
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    size_text = f"<size><width>{size[1]}</width><height>{size[0]}</height></size>"
-    path.write_text(f"{head}<annotation><filename>x.jpg</filename>{size_text}{things}</annotation>")
-
-
-def text(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
 
 
 def test_coco_by_hand(tmp_path):
@@ -176,7 +133,7 @@ def test_a_bad_coco_record_is_named_and_left_out(tmp_path, kind):
         ([[1, 1, 9, 1, 9, 9, 5]], "bad-outline"),
         ([[1, 1, 9, 1]], "bad-outline"),
         ({"size": [20, 30], "counts": [7]}, "bad-outline"),
-        ({"size": [9, 9], "counts": [0, 81]}, "size-mismatch"),
+        ({"size": [9, 9], "counts": [0, 81]}, "mask-size"),
         ({"size": [20, 30], "counts": [600]}, "empty-mask"),
     ],
 )
@@ -318,7 +275,8 @@ def test_yolo_by_hand(tmp_path):
     assert any("got '1 0.5 0.5 0.2' in" in message and message.endswith("c.txt, line 2.") for message in messages)
     assert any("got '7 0.5 0.5 0.2 0.4' in" in message and message.endswith("c.txt, line 4.") for message in messages)
     assert any(message.startswith("object 6 of c has a box without area") for message in messages)
-    assert {problem.split for problem in folder.problems} == {"train"}
+    assert {problem.split for problem in folder.errors()} == {"train"}
+    assert kinds(folder, "warning") == ["no-labels"]  # of val
 
 
 def test_yolo_polygons_and_lists(tmp_path):
