@@ -23,7 +23,7 @@ from delineate.data.view import uniform
 
 LUMA = (0.299, 0.587, 0.114)
 YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
-INSTANCE_KEYS = ("boxes", "masks", "labels", "area", "iscrowd", "keypoints", "scores")
+INSTANCE_KEYS = ("boxes", "masks", "labels", "area", "iscrowd", "keypoints", "visibility", "scores", "weights")
 
 
 class RandomQuarterTurn(v2.Transform):
@@ -190,7 +190,7 @@ class VisibleInstances(v2.Transform):
 
     After a crop or a turn the upright box around a moved box is too large, and some instances are gone. Where the
     target has ``masks`` (N, H, W), ``boxes`` are measured from them: outer edges, so a box is as wide as its pixels.
-    Entries of one value an instance (boxes, masks, labels, area, iscrowd, keypoints, scores) are shortened together;
+    Entries of one value an instance (``INSTANCE_KEYS``: boxes, masks, labels and the rest) are shortened together;
     ``tags`` (one value a class, label 0 first) lose the classes whose last instance went. A target without instances
     stays as it is.
 
@@ -227,11 +227,17 @@ class VisibleInstances(v2.Transform):
             keep = (width * height >= self.min_pixels) & (width >= 1) & (height >= 1)
         else:
             return target
-        return result if bool(keep.all()) else _kept(result, keep)
+        return result if bool(keep.all()) else kept_instances(result, keep)
 
 
-def _kept(target: dict[str, Any], keep: Tensor) -> dict[str, Any]:
-    """The target with the instances where ``keep`` holds, and the tags that still have one."""
+def kept_instances(target: dict[str, Any], keep: Tensor) -> dict[str, Any]:
+    """The target with the instances where ``keep`` (N,) holds, and the tags that still have one.
+
+    Example:
+        >>> target = {"labels": torch.tensor([3, 5]), "area": torch.tensor([4.0, 9.0]), "stem": "a"}
+        >>> kept_instances(target, torch.tensor([False, True]))
+        {'labels': tensor([5]), 'area': tensor([9.]), 'stem': 'a'}
+    """
     result = dict(target)
     for key in INSTANCE_KEYS:
         value = target.get(key)
