@@ -163,6 +163,7 @@ def mask_rcnn(
         ArgumentError: on another variant, or when a number is not above 0.
 
     Example:
+        >>> import torch
         >>> with torch.device("meta"):
         ...     model = mask_rcnn(90)
         >>> sum(parameter.numel() for parameter in model.parameters())
@@ -212,6 +213,7 @@ def keypoint_rcnn(
         ArgumentError: when a number is not above 0.
 
     Example:
+        >>> import torch
         >>> with torch.device("meta"):
         ...     model = keypoint_rcnn()
         >>> sum(parameter.numel() for parameter in model.parameters())
