@@ -178,10 +178,9 @@ class YOLOv2Loss(nn.Module):
         truths, crowds = _batch_truths(outputs, targets)
         priors = outputs.priors.to(full_precision(outputs.values))
         answers = self._similar_prior(outputs, truths, priors)
-        count = outputs.objectness.shape[1] * len(priors)
         places = (truths.images * outputs.objectness.shape[1] + truths.cells) * len(priors) + answers
         first = _first_of_each(places)
-        truths, answers = truths.select(first), answers[first]
+        truths, answers, places = truths.select(first), answers[first], places[first]
         values = yolov2_values(outputs.values)
         confidences = full_precision(outputs.objectness).sigmoid()
         at = values[truths.images, truths.cells, answers]
@@ -208,7 +207,7 @@ class YOLOv2Loss(nn.Module):
         total = torch.stack([self.weights[name] * value for name, value in parts.items()]).sum()
         if self.training and int(self.seen) < self.settling:
             free = torch.ones_like(quiet).flatten()
-            free[(truths.images * count + truths.cells * len(priors) + answers)] = False
+            free[places] = False
             middle = values.new_tensor([0.5, 0.5, 0.0, 0.0])
             pull = (values.flatten(0, 2)[free] - middle).square().sum() / 2 / images
             total = total + 0.01 * pull

@@ -213,22 +213,44 @@ class FeaturePool:
 
 
 def pyramid_rcnn_parts(
-    encoder: Encoder, *, channels: int, hidden: int, variant: str, scale: float | int, proposals: ProposalOptions
+    *,
+    in_channels: int,
+    encoder: str,
+    pretrained: bool,
+    channels: int,
+    hidden: int,
+    variant: str,
+    scale: float | int,
+    regions: int,
+    after: int,
 ) -> dict[str, Any]:
-    """What every detector with a pyramid and regions begins with: :class:`FasterRCNN`'s arguments.
+    """What every detector with a pyramid and regions begins with: :class:`FasterRCNN`'s arguments but the classes.
 
     Args:
-        encoder: images to features.
+        in_channels: of the images.
+        encoder: any name of :func:`~delineate.models.encoders.creation.create_encoder`.
+        pretrained: whether the encoder starts from ImageNet weights, which are downloaded.
         channels: of the pyramid.
         hidden: of the box head.
         variant: "v1", or "v2" for batch norm in the pyramid, two convolutions before proposals, four in the box head.
         scale: side of a level's anchors, in strides.
-        proposals: which become regions.
+        regions: of an image, sampled in training.
+        after: proposals of an image that are looked at outside of training.
+
+    Raises:
+        UnknownNameError: on an unknown encoder.
+        ArgumentError: on another variant, or when a number is not above 0.
     """
+    require(variant in VARIANTS, "variant", 'be "v1" or "v2"', f'"{variant}"')
+    for name, value in {"scale": scale, "regions": regions, "after": after}.items():
+        require(value > 0, name, "be above 0", value)
+    backbone = create_encoder(encoder, in_channels=in_channels, pretrained=pretrained)
     second = variant == "v2"
-    neck = detection_pyramid(encoder, finest=4, extra="pool", channels=channels, norm="batch" if second else "none")
+    neck = detection_pyramid(backbone, finest=4, extra="pool", channels=channels, norm="batch" if second else "none")
     bases = [base_anchors([scale * stride]) for stride in neck.strides]
-    network = RegionProposalNetwork(channels, channels, bases, layers=2 if second else 1, options=proposals)
+    network = RegionProposalNetwork(
+        channels, channels, bases, layers=2 if second else 1, options=ProposalOptions(after=after)
+    )
     layers: list[nn.Module] = []
     if second:
         for _ in range(4):
@@ -241,7 +263,7 @@ def pyramid_rcnn_parts(
         layers += [nn.Linear(hidden, hidden), nn.ReLU(inplace=True)]
     levels = len(neck.strides) - 1
     return {
-        "encoder": encoder,
+        "encoder": backbone,
         "neck": neck,
         "proposals": network,
         "pool": PyramidPool(neck.strides[:levels], 7),
@@ -249,6 +271,7 @@ def pyramid_rcnn_parts(
         "hidden": hidden,
         "multiple": 32,
         "pooled_levels": levels,
+        "sampling": RegionSampling(count=regions),
     }
 
 
@@ -292,19 +315,18 @@ def faster_rcnn(
         >>> sum(parameter.numel() for parameter in model.parameters())
         41808406
     """
-    require(variant in VARIANTS, "variant", 'be "v1" or "v2"', f'"{variant}"')
-    for name, value in {"scale": scale, "regions": regions, "after": after}.items():
-        require(value > 0, name, "be above 0", value)
-    backbone = create_encoder(encoder, in_channels=in_channels, pretrained=pretrained)
     parts = pyramid_rcnn_parts(
-        backbone,
+        in_channels=in_channels,
+        encoder=encoder,
+        pretrained=pretrained,
         channels=channels,
         hidden=hidden,
         variant=variant,
         scale=scale,
-        proposals=ProposalOptions(after=after),
+        regions=regions,
+        after=after,
     )
-    return FasterRCNN(**parts, num_classes=num_classes, sampling=RegionSampling(count=regions))
+    return FasterRCNN(**parts, num_classes=num_classes)
 
 
 class LastFeature(nn.Module):

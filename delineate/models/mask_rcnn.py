@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from delineate.checks import require
-from delineate.models.blocks.region_proposals import ProposalOptions
-from delineate.models.encoders.creation import create_encoder
-from delineate.models.faster_rcnn import VARIANTS, FasterRCNN, PyramidPool, RegionSampling, Targets, pyramid_rcnn_parts
+from delineate.models.faster_rcnn import FasterRCNN, PyramidPool, Targets, pyramid_rcnn_parts
 from delineate.structures.outputs import RegionOutputs
 
 JOINTS = 17  # of COCO's persons
@@ -170,7 +168,17 @@ def mask_rcnn(
         44454256
     """
     norm = "batch" if variant == "v2" else "none"
-    parts = _parts(in_channels, encoder, pretrained, channels, hidden, variant, scale, regions, after)
+    parts = pyramid_rcnn_parts(
+        in_channels=in_channels,
+        encoder=encoder,
+        pretrained=pretrained,
+        channels=channels,
+        hidden=hidden,
+        variant=variant,
+        scale=scale,
+        regions=regions,
+        after=after,
+    )
     head = MaskHead(channels, head_channels, num_classes, norm=norm)
     pool = PyramidPool(parts["pool"].strides, 14)
     return DescribingRCNN(head, "masks", pool, num_classes=num_classes, **parts)
@@ -220,31 +228,16 @@ def keypoint_rcnn(
         59190378
     """
     require(joints > 0, "joints", "be above 0", joints)
-    parts = _parts(in_channels, encoder, pretrained, channels, hidden, "v1", scale, regions, after)
-    head = KeypointHead(channels, head_channels, joints)
-    return DescribingRCNN(head, "keypoints", PyramidPool(parts["pool"].strides, 14), num_classes=num_classes, **parts)
-
-
-def _parts(
-    in_channels: int,
-    encoder: str,
-    pretrained: bool,
-    channels: int,
-    hidden: int,
-    variant: str,
-    scale: float | int,
-    regions: int,
-    after: int,
-) -> dict[str, Any]:
-    require(variant in VARIANTS, "variant", 'be "v1" or "v2"', f'"{variant}"')
-    for name, value in {"scale": scale, "regions": regions, "after": after}.items():
-        require(value > 0, name, "be above 0", value)
     parts = pyramid_rcnn_parts(
-        create_encoder(encoder, in_channels=in_channels, pretrained=pretrained),
+        in_channels=in_channels,
+        encoder=encoder,
+        pretrained=pretrained,
         channels=channels,
         hidden=hidden,
-        variant=variant,
+        variant="v1",
         scale=scale,
-        proposals=ProposalOptions(after=after),
+        regions=regions,
+        after=after,
     )
-    return {**parts, "sampling": RegionSampling(count=regions)}
+    head = KeypointHead(channels, head_channels, joints)
+    return DescribingRCNN(head, "keypoints", PyramidPool(parts["pool"].strides, 14), num_classes=num_classes, **parts)

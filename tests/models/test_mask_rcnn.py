@@ -77,7 +77,7 @@ def test_masks_are_torchvisions(version: str) -> None:
     create = detection.maskrcnn_resnet50_fpn if version == "v1" else detection.maskrcnn_resnet50_fpn_v2
     theirs = create(weights=None, weights_backbone=None, num_classes=4).eval()
     ours = mask_rcnn(3, encoder="resnet18", variant=version).eval()
-    same_maps(ours, theirs, mask_head_state(theirs.state_dict()), "mask", slice(1, None))
+    assert_same_maps(ours, theirs, mask_head_state(theirs.state_dict()), "mask", slice(1, None))
 
 
 @torch.no_grad()
@@ -85,10 +85,12 @@ def test_keypoints_are_torchvisions() -> None:
     torch.manual_seed(0)
     theirs = detection.keypointrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=2).eval()
     ours = keypoint_rcnn(encoder="resnet18").eval()
-    same_maps(ours, theirs, keypoint_head_state(theirs.state_dict()), "keypoint", slice(None))
+    assert_same_maps(ours, theirs, keypoint_head_state(theirs.state_dict()), "keypoint", slice(None))
 
 
-def same_maps(ours: DescribingRCNN, theirs: nn.Module, state: dict[str, Tensor], what: str, classes: slice) -> None:
+def assert_same_maps(
+    ours: DescribingRCNN, theirs: nn.Module, state: dict[str, Tensor], what: str, classes: slice
+) -> None:
     """Both heads, given the same pyramid and boxes."""
     ours.head.load_state_dict({name.removeprefix("head."): value for name, value in state.items()})
     outputs = ours(images(1))
