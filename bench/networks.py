@@ -9,7 +9,7 @@ from torch import nn
 
 from bench.timing import compare
 from delineate.engine.precision import resolve_precision
-from delineate.engine.predictor import Predictor
+from delineate.engine.semantic_predictor import SemanticPredictor
 from delineate.engine.weights import ModelCard
 from delineate.explain.multiply_adds import multiply_adds
 from delineate.models.catalogue import create_model
@@ -42,7 +42,7 @@ def main() -> list[tuple[str, float, float]]:
         model = create_model(name, num_classes=CLASSES, **options).eval()
         work = multiply_adds(model, SIZE) / 1e9
         card = ModelCard(name, {"num_classes": CLASSES}, Preprocessing(), Taxonomy.numbered(CLASSES))
-        fast = Predictor(model, card)
+        fast = SemanticPredictor(model, card)
         measured = compare(lambda fast=fast: fast.logits(images).argmax(1), plain(model, images), runs=RUNS)
         rows.append((name, 1 / measured.peer, 1 / measured.ours))
         speed = work / measured.ours

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from bench.timing import Comparison, compare
-from delineate.engine.predictor import Predictor
+from delineate.engine.semantic_predictor import SemanticPredictor
 from delineate.engine.weights import ModelCard
 from delineate.models.catalogue import create_model
 from delineate.structures.preprocessing import Preprocessing
@@ -27,7 +27,7 @@ def main() -> Comparison:
     normalise = Preprocessing()
     options = {"encoder": "resnet34", "num_classes": 11, "in_channels": 3}
     model = create_model("unet", **options)
-    predictor = Predictor(model, ModelCard("unet", options, normalise, Taxonomy.numbered(11)))
+    predictor = SemanticPredictor(model, ModelCard("unet", options, normalise, Taxonomy.numbered(11)))
     peer = smp.Unet("resnet34", encoder_weights=None, classes=11).eval()
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (normalise.mean, normalise.std))
     with tempfile.TemporaryDirectory() as name:

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from delineate.data.doctor import check_dataset as check_dataset
     from delineate.data.opening import open_dataset as open_dataset
     from delineate.data.statistics import dataset_statistics as dataset_statistics
-    from delineate.engine.evaluation import evaluate as evaluate
     from delineate.engine.predictor import Predictor as Predictor
-    from delineate.engine.predictor import load as load
+    from delineate.engine.predictors import evaluate as evaluate
+    from delineate.engine.predictors import load as load
     from delineate.engine.recipe import Recipe as Recipe
     from delineate.engine.recipe import build_recipe as build_recipe
     from delineate.engine.recipe import read_recipe as read_recipe
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from delineate.models.catalogue import list_models as list_models
     from delineate.models.convolutionize import convolutionize as convolutionize
     from delineate.models.pretrained import load_matching as load_matching
-    from delineate.report.semantic import report_run as report_run
+    from delineate.report.runs import report_run as report_run
     from delineate.structures.semantic_map import SemanticMap as SemanticMap
     from delineate.structures.taxonomy import Taxonomy as Taxonomy
 
@@ -47,15 +47,15 @@ _EXPORTS = {
     "convolutionize": "delineate.models.convolutionize",
     "create_model": "delineate.models.catalogue",
     "dataset_statistics": "delineate.data.statistics",
-    "evaluate": "delineate.engine.evaluation",
+    "evaluate": "delineate.engine.predictors",
     "export_onnx": "delineate.export.onnx",
     "list_models": "delineate.models.catalogue",
-    "load": "delineate.engine.predictor",
+    "load": "delineate.engine.predictors",
     "load_matching": "delineate.models.pretrained",
     "open_dataset": "delineate.data.opening",
     "open_run": "delineate.engine.run",
     "read_recipe": "delineate.engine.recipe",
-    "report_run": "delineate.report.semantic",
+    "report_run": "delineate.report.runs",
     "score": "delineate.engine.scoring",
     "train": "delineate.engine.training",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,30 +22,27 @@ def predict_command(
     superpixels: SUPERPIXELS = "",
     islands: ISLANDS = 0,
     holes: HOLES = 0,
+    score: Annotated[
+        float | None, typer.Option(help="Objects: show those of this score and above; 0.3 when left out.")
+    ] = None,
 ) -> None:
-    """Predict a label for every pixel: overlays to look at, id PNGs, and COCO JSON that other tools open."""
+    """Predict what is where: overlays to look at, COCO JSON that other tools open, and of segmenters id PNGs."""
     from delineate.cli.tables import counted
     from delineate.engine.prediction import predict_files
     from delineate.progress import progress_bar
 
+    refinement = {"tta": tta, "crf": crf, "superpixels": superpixels, "islands": islands, "holes": holes}
+    chosen: dict[str, Any] = {name: value for name, value in refinement.items() if value}
+    if score is not None:
+        chosen["score_threshold"] = score
     with progress_bar("predicting") as progress:
         written = predict_files(
-            run,
-            images,
-            out=out,
-            tile=tile,
-            overlap=overlap,
-            overlays=overlays,
-            progress=progress,
-            tta=tta,
-            crf=crf,
-            superpixels=superpixels,
-            islands=islands,
-            holes=holes,
+            run, images, out=out, tile=tile, overlap=overlap, overlays=overlays, progress=progress, **chosen
         )
     for failure in written.failures:
         typer.echo(f"skipped: {failure}", err=True)
-    typer.echo(f"{counted(written.count, 'image')}: {out / 'masks'}, {out / 'predictions.json'}")
+    places = [out / "masks"] if (out / "masks").is_dir() and any((out / "masks").iterdir()) else []
+    typer.echo(f"{counted(written.count, 'image')}: {', '.join(map(str, [*places, out / 'predictions.json']))}")
     if overlays and written.count:
         typer.echo(f"pictures: {out / 'overlays'}")
     raise typer.Exit(1 if written.failures else 0)

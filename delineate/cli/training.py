@@ -11,6 +11,8 @@ import typer
 from delineate.cli.refinement import CRF, HOLES, ISLANDS, SUPERPIXELS, TTA
 
 if TYPE_CHECKING:
+    from delineate.engine.evaluation import Evaluation
+    from delineate.engine.object_evaluation import ObjectEvaluation
     from delineate.engine.run import Run
 
 SetOption = Annotated[
@@ -50,7 +52,7 @@ def train_command(
         return
     typer.echo(f"run: {run.path}")
     if report and _has_validation(run):
-        _evaluate(run, data=None, split=None, boundary=True, cells="", out=None)
+        _evaluate(run, data=None, split=None, out=None)
     typer.echo(f"use it: delineate predict {run.path} IMAGES --out predictions")
 
 
@@ -78,59 +80,72 @@ def evaluate_command(
     superpixels: SUPERPIXELS = "",
     islands: ISLANDS = 0,
     holes: HOLES = 0,
+    most: Annotated[
+        int | None, typer.Option(help="Objects: the most of an image; the model's own when left out.")
+    ] = None,
 ) -> None:
     """Score a run on a data set: a table, metrics.json and a self-contained report.html."""
     from delineate.engine.run import open_run
 
-    _evaluate(
-        open_run(run),
-        data=data,
-        split=split,
-        boundary=boundary,
-        cells=cells,
-        out=out,
-        tta=tta,
-        crf=crf,
-        superpixels=superpixels,
-        islands=islands,
-        holes=holes,
-    )
+    refinement = {"tta": tta, "crf": crf, "superpixels": superpixels, "islands": islands, "holes": holes}
+    chosen: dict[str, Any] = {name: value for name, value in refinement.items() if value}
+    if cells:
+        chosen["cells"] = cells
+    if not boundary:
+        chosen["boundary"] = False
+    if most is not None:
+        chosen["most"] = most
+    _evaluate(open_run(run), data=data, split=split, out=out, **chosen)
 
 
 def _has_validation(run: Run) -> bool:
     return bool(run.read_environment()["sessions"][-1]["val_images"])
 
 
-def _evaluate(
-    run: Run,
-    *,
-    data: str | None,
-    split: str | None,
-    boundary: bool,
-    cells: str,
-    out: Path | None,
-    **refinement: Any,
-) -> None:
+def _evaluate(run: Run, *, data: str | None, split: str | None, out: Path | None, **options: Any) -> None:
     """Measure, print the table, write metrics.json and the report."""
-    from delineate.cli.tables import counted, print_table
+    from delineate.engine.object_evaluation import ObjectEvaluation
     from delineate.progress import progress_bar
-    from delineate.report.semantic import cells_in_words, report_folder, report_run
+    from delineate.report.runs import report_folder, report_run
 
-    folder = out or report_folder(run, data=data, split=split, **refinement)
+    folder = out or report_folder(run, data=data, split=split, **options)
     with progress_bar("evaluating") as progress:
-        evaluation = report_run(
-            run, data=data, split=split, boundary=boundary, cells=cells, out=folder, progress=progress, **refinement
-        )
+        evaluation = report_run(run, data=data, split=split, out=folder, progress=progress, **options)
+    if isinstance(evaluation, ObjectEvaluation):
+        _print_objects(evaluation)
+    else:
+        _print_labels(evaluation, cells=options.get("cells", ""))
+    typer.echo(f"metrics: {folder / run.metrics.name}")
+    typer.echo(f"report: {folder / run.report.name}")
+
+
+def _print_labels(evaluation: Evaluation, *, cells: str) -> None:
+    """A row a class, and the headlines."""
+    from delineate.cli.tables import counted, print_table
+    from delineate.report.semantic import cells_in_words
+
     scores = evaluation.scores
+    boundary = ["boundary_f1"] if "boundary_f1" in scores else []
     columns = ["class", "IoU", "Dice", "precision", "recall", *(["boundary F1"] if boundary else []), "pixels"]
-    keys = ["iou", "dice", "precision", "recall", *(["boundary_f1"] if boundary else [])]
+    keys = ["iou", "dice", "precision", "recall", *boundary]
     rows = [[name, *(own[key] for key in keys), int(own["pixels"])] for name, own in scores["per_class"].items()]
     print_table(
         columns, rows, title=f"{evaluation.data} / {evaluation.split}: {counted(len(evaluation.images), 'image')}"
     )
-    names = ["miou", "pixel_accuracy", "mean_accuracy", "fwiou", "mean_dice", *(["boundary_f1"] if boundary else [])]
+    names = ["miou", "pixel_accuracy", "mean_accuracy", "fwiou", "mean_dice", *boundary]
     typer.echo("  ".join(f"{name} {scores[name]:.4f}" for name in names))
     if cells:
         typer.echo(f"cells of '{cells}': {cells_in_words(scores['cells'])}")
-    typer.echo(f"metrics: {folder / run.metrics.name}")
-    typer.echo(f"report: {folder / run.report.name}")
+
+
+def _print_objects(evaluation: ObjectEvaluation) -> None:
+    """A row a class, why precision is lost, and the headlines."""
+    from delineate.cli.tables import counted, print_table
+    from delineate.report.figures import class_rows, error_rows
+
+    score = evaluation.as_score("")
+    columns, rows = class_rows(score)
+    print_table(columns, rows, title=f"{score.ground_truth}: {counted(len(evaluation.images), 'image')}")
+    print_table(("error", "count", "AP lost", "what it is"), error_rows(score), title="\nWhy precision is lost")
+    names = ("ap", "ap50", "ap75", "ar100")
+    typer.echo("  ".join(f"{name} {evaluation.scores[name]:.4f}" for name in names))

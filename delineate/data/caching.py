@@ -10,7 +10,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from delineate.data.samples import Samples
+from delineate.data.samples import AnySamples
 
 # the share of free memory that "auto" may fill
 SHARE = 0.25
@@ -26,7 +26,7 @@ class CachedSamples(Dataset[Any]):
         progress: called with (samples read, samples in all).
     """
 
-    def __init__(self, samples: Samples, *, progress: Callable[[int, int], None] | None = None) -> None:
+    def __init__(self, samples: AnySamples, *, progress: Callable[[int, int], None] | None = None) -> None:
         self.samples = samples
         self._kept: list[Any] = []
         with ThreadPoolExecutor(2) as readers:
@@ -49,7 +49,7 @@ class CachedSamples(Dataset[Any]):
         return getattr(self.samples, name)
 
 
-def cached(samples: Samples, policy: str, *, progress: Callable[[int, int], None] | None = None) -> Samples:
+def cached(samples: AnySamples, policy: str, *, progress: Callable[[int, int], None] | None = None) -> AnySamples:
     """``samples``, kept in memory when ``policy`` says so.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ class CopyPaste:
 
     probability: float
     classes: tuple[int, ...]
+    partners: int = field(default=1, init=False)
 
     def __post_init__(self) -> None:
         require(0 <= self.probability <= 1, "probability", "lie between 0 and 1", self.probability)

@@ -1,13 +1,14 @@
 """Two training samples made into one: what every such mixing shares, and CutMix.
 
-A mixing takes two samples ``(image, target)`` that are transformed already, so the second is scaled, flipped and
-coloured by itself. All randomness comes from torch's global generator.
+A mixing takes samples ``(image, target)`` that are transformed already, so that each is scaled, flipped and coloured by
+itself. All randomness comes from torch's global generator.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -22,15 +23,21 @@ Sample = tuple[Any, dict[str, Any]]
 
 
 class Mixing(Protocol):
-    """A way to bring another sample into a sample, and how often."""
+    """A way to bring other samples into a sample, how often, and how many."""
 
     @property
     def probability(self) -> float:
         """The share of samples that are mixed."""
         ...
 
-    def __call__(self, sample: Sample, partner: Sample) -> Sample:
-        """``sample`` with a part of ``partner`` in it; neither is changed."""
+    @property
+    def partners(self) -> int:
+        """How many other samples one call takes."""
+        ...
+
+    @property
+    def __call__(self) -> Callable[..., Sample]:
+        """A sample and its partners to one sample; none of them is changed."""
         ...
 
 
@@ -88,6 +95,7 @@ class CutMix:
 
     probability: float
     alpha: float = 1.0
+    partners: int = field(default=1, init=False)
 
     def __post_init__(self) -> None:
         require(0 <= self.probability <= 1, "probability", "lie between 0 and 1", self.probability)

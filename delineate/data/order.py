@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, Sampler
 
 from delineate.checks import require
 from delineate.data.mixing import Mixing
-from delineate.data.samples import Samples
+from delineate.data.samples import AnySamples
 
 
 class SampleKey(NamedTuple):
@@ -138,12 +138,12 @@ class SeededSamples(Dataset[tuple[Any, dict[str, Any]]]):
         transform: applied to ``(image, target)``; its randomness comes from torch's global generator, which is seeded
             for the call and put back after it.
         seed: of the run.
-        mixings: applied in turn to the transformed sample, each as often as its probability says, with another sample
-            that is drawn at random and transformed likewise. All of it draws from the same generator.
+        mixings: applied in turn to the transformed sample, each as often as its probability says, with as many others
+            as it takes, drawn at random and transformed likewise. All of it draws from the same generator.
     """
 
     def __init__(
-        self, samples: Samples, transform: Callable[..., Any], *, seed: int, mixings: Sequence[Mixing] = ()
+        self, samples: AnySamples, transform: Callable[..., Any], *, seed: int, mixings: Sequence[Mixing] = ()
     ) -> None:
         self.samples, self.transform, self.seed, self.mixings = samples, transform, seed, tuple(mixings)
 
@@ -158,6 +158,10 @@ class SeededSamples(Dataset[tuple[Any, dict[str, Any]]]):
             mixed: tuple[Any, dict[str, Any]] = self.transform(image, target)
             for mixing in self.mixings:
                 if float(torch.rand(())) < mixing.probability:
-                    other = self.samples[int(torch.randint(len(self.samples), ()))]
-                    mixed = mixing(mixed, self.transform(*other))
+                    mixed = mixing(mixed, *(self._another() for _ in range(mixing.partners)))
             return mixed
+
+    def _another(self) -> tuple[Any, dict[str, Any]]:
+        """A sample drawn at random, transformed."""
+        other: tuple[Any, dict[str, Any]] = self.transform(*self.samples[int(torch.randint(len(self.samples), ()))])
+        return other

@@ -23,9 +23,10 @@ from delineate.data.mixture import open_mixture
 from delineate.data.samples import Samples
 from delineate.engine.evaluation import check_classes
 from delineate.engine.loading import validation_batches
-from delineate.engine.predictor import Predictor, load
+from delineate.engine.predictors import load
 from delineate.engine.recipe import build_recipe, read_recipe
 from delineate.engine.run import Run, open_run
+from delineate.engine.semantic_predictor import SemanticPredictor
 from delineate.engine.stages import final_recipe
 from delineate.files import write_json
 from delineate.losses.partial_labels import marginal_logits
@@ -170,7 +171,7 @@ class CRFSearch:
 
 
 def search_crf(
-    predictor: Predictor | str | Path,
+    predictor: SemanticPredictor | str | Path,
     data: Samples,
     *,
     grid: CRFGrid | None = None,
@@ -202,9 +203,9 @@ def search_crf(
     """
     require(images >= 1, "images", "be at least 1", images)
     require(rounds >= 1, "rounds", "be at least 1", rounds)
-    if not isinstance(predictor, Predictor):
-        predictor = load(predictor)
-    check_classes(predictor, data)
+    ready = predictor if isinstance(predictor, SemanticPredictor) else load(predictor)
+    require(isinstance(ready, SemanticPredictor), "predictor", "make label maps", f"a model of {ready.card.task}")
+    check_classes(ready, data)
     count = min(images, len(data))
     chosen = [place * len(data) // count for place in range(count)]
     grid = grid or CRFGrid()
@@ -221,7 +222,7 @@ def search_crf(
     waiting: list[DenseCRF | None] = [None]
     for _ in range(rounds):
         waiting += [crf for crf in grid.trials() if crf not in counts]
-        counts |= _confusions(predictor, data, chosen, waiting, tta=tta, batch_size=batch_size, move=move)
+        counts |= _confusions(ready, data, chosen, waiting, tta=tta, batch_size=batch_size, move=move)
         trials = [_trial(crf, matrix) for crf, matrix in counts.items() if crf is not None]
         trials.sort(key=lambda trial: -trial.miou)
         advice = "Take more images, or another split."
@@ -238,7 +239,7 @@ def search_crf(
 
 
 def _confusions(
-    predictor: Predictor,
+    predictor: SemanticPredictor,
     data: Samples,
     chosen: Sequence[int],
     crfs: Iterable[DenseCRF | None],

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from delineate.engine.synchronisation import SynchronisedBatchNorm2d
+from delineate.structures.outputs import RegionOutputs
 
 # outputs may move by this share of their largest value; single-precision rounding moves them a thousandth of it
 TOLERANCE = 1e-3
@@ -36,7 +37,7 @@ def folded(model: nn.Module, example: Tensor) -> nn.Module:
 
     def same() -> bool:
         with torch.inference_mode():
-            after = model(example).logits
+            after = _answers(model(example))
         return bool((before - after).abs().max() <= TOLERANCE * before.abs().max().clamp_min(1.0))
 
     _fold(model, pairs, same)
@@ -66,12 +67,18 @@ def _followers(model: nn.Module, example: Tensor) -> tuple[Tensor, list[tuple[st
         if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
             watch(name, module)
     with torch.inference_mode(), uses:
-        before = model(example).logits
+        before = _answers(model(example))
     for hook in hooks:
         hook.remove()
     alone = {name for name, output in producers.values() if uses.count[id(output)] == 1}
     tracked = [(conv, norm) for conv, norm in pairs if model.get_submodule(norm).running_mean is not None]
     return before, [(conv, norm) for conv, norm in tracked if conv in alone and calls[conv] == 1 == calls[norm]]
+
+
+def _answers(outputs: Any) -> Tensor:
+    """What a model says; of regions, whose number and order may change with a rounding, what it says of all anchors."""
+    answers: Tensor = (outputs.proposals if isinstance(outputs, RegionOutputs) else outputs).logits
+    return answers
 
 
 class _Uses(TorchFunctionMode):

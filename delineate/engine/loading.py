@@ -11,10 +11,11 @@ import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from delineate.data.batches import SemanticBatch, SemanticCollate
 from delineate.data.mixing import Mixing
 from delineate.data.order import BatchOrder, SeededSamples
-from delineate.data.samples import Samples
+from delineate.data.samples import AnySamples, TransformedSamples
+
+Collate = Callable[[Sequence[Any]], Any]
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:
@@ -29,40 +30,42 @@ def default_workers() -> int:
     return min(8, cores) if torch.cuda.is_available() else min(4, cores // 2)
 
 
-class SegmentationData(pl.LightningDataModule):
+class TrainingData(pl.LightningDataModule):
     """The batches of a run; training continues from where ``place`` puts its order.
 
     Args:
         train: training samples, without randomness.
         val: validation samples, or None.
         transform: the training augmentation.
+        val_transform: what validation samples pass through; None for nothing.
+        collate: samples to a batch, which knows ``to`` and ``pin_memory``.
         mixings: what puts parts of other samples into a training sample, see :class:`SeededSamples`.
         order: the training order of one process, see :class:`BatchOrder`.
         place: puts the order where a resumed run left off.
-        ignore_index: the label of padding.
         val_batch_size: of each process.
         workers: reading processes; 0 reads in this one.
     """
 
     def __init__(
         self,
-        train: Samples,
-        val: Samples | None,
+        train: AnySamples,
+        val: AnySamples | None,
         *,
         transform: Callable[..., Any],
+        val_transform: Callable[..., Any] | None = None,
+        collate: Collate,
         order: BatchOrder,
         place: Callable[[BatchOrder], BatchOrder],
-        ignore_index: int,
         val_batch_size: int,
         workers: int,
         mixings: Sequence[Mixing] = (),
     ) -> None:
         super().__init__()
         self.train = SeededSamples(train, transform, seed=order.seed, mixings=mixings)
-        self.val = val
+        self.val = val if val is None or val_transform is None else TransformedSamples(val, val_transform)
         self.order = order
         self.place = place
-        self.collate = SemanticCollate(ignore_index)
+        self.collate = collate
         self.val_batch_size = val_batch_size
         self.workers = workers
 
@@ -91,18 +94,16 @@ class SegmentationData(pl.LightningDataModule):
             workers=min(self.workers, 1),
         )
 
-    def transfer_batch_to_device(
-        self, batch: SemanticBatch, device: torch.device, dataloader_idx: int
-    ) -> SemanticBatch:
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move a batch; Lightning does not look into frozen dataclasses."""
         return batch.to(device, non_blocking=True)
 
 
 def validation_batches(
-    samples: Samples,
+    samples: AnySamples | TransformedSamples,
     *,
     batch_size: int,
-    collate: SemanticCollate,
+    collate: Collate,
     rank: int = 0,
     world_size: int = 1,
     workers: int = 0,

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from delineate.explain.multiply_adds import multiply_adds
 from delineate.explain.receptive_field import ReceptiveField, receptive_field
 from delineate.models.catalogue import create_model
+from delineate.models.faster_rcnn import FasterRCNN
+from delineate.ops.padding import pad_to_multiple
+from delineate.structures.outputs import AnchorOutputs
 
 
 @dataclass(frozen=True)
@@ -18,8 +22,9 @@ class ModelFacts:
 
     Args:
         parameters: fixed ones included, batch statistics not.
-        multiply_adds: of one image of the size asked for; None when none was.
-        field: stride and receptive field.
+        multiply_adds: of one image of the size asked for; None when none was. Of a two-stage detector up to its
+            proposals: how many regions follow is not known.
+        field: stride and receptive field, of a two-stage detector that of its proposals.
     """
 
     parameters: int
@@ -43,8 +48,32 @@ def model_facts(name: str, *, num_classes: int = 21, size: tuple[int, int] | Non
     """
     with torch.device("meta"):
         model = create_model(name, num_classes=num_classes, **options)
+    dense = dense_part(model)
+    height, width = getattr(model, "input_size", (512, 512))
     return ModelFacts(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        multiply_adds=None if size is None else multiply_adds(model, size),
-        field=receptive_field(model),
+        multiply_adds=None if size is None else multiply_adds(dense, size),
+        field=receptive_field(dense, size=(int(height), int(width))),
     )
+
+
+def dense_part(model: nn.Module) -> nn.Module:
+    """The model itself, or of a two-stage detector what comes before its regions."""
+    return _Proposing(model) if isinstance(model, FasterRCNN) else model
+
+
+class _Proposing(nn.Module):
+    """The part of a two-stage detector that sees the whole image."""
+
+    def __init__(self, model: FasterRCNN) -> None:
+        super().__init__()
+        self.encoder, self.neck, self.proposals = model.encoder, model.neck, model.proposals
+        self.in_channels = model.in_channels
+        self.multiple = model.multiple
+
+    def forward(self, images: Tensor) -> AnchorOutputs:
+        """What is said of every anchor."""
+        padded = pad_to_multiple(images, self.multiple, mode="constant")
+        levels = self.neck(self.encoder(padded))
+        outputs: AnchorOutputs = self.proposals(levels, size=(padded.shape[-2], padded.shape[-1]))
+        return outputs

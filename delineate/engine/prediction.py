@@ -7,12 +7,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
-from delineate.engine.predictor import Predictor, image_files, load
+from delineate.engine.object_predictor import ObjectOptions
+from delineate.engine.predictor import Predictor, image_files
+from delineate.engine.predictors import loaded
+from delineate.engine.semantic_predictor import SemanticPredictor
 from delineate.errors import DataError
 from delineate.files import replaced_file, write_text
 from delineate.postprocess.refinement import RefinementOptions
+from delineate.registry import unknown_name
+from delineate.structures.detections import Detections
+from delineate.structures.semantic_map import SemanticMap
 
 MASKS, OVERLAYS, RESULTS = "masks", "overlays", "predictions.json"
 LARGEST_JPEG = 65_500  # pixels a side that libjpeg writes
@@ -40,9 +46,9 @@ def predict_files(
     overlap: int = 64,
     overlays: bool = True,
     progress: Callable[[int, int], None] | None = None,
-    **refinement: Unpack[RefinementOptions],
+    **options: Any,
 ) -> WrittenPredictions:
-    """Predict image files; ``out`` gets ``masks/*.png`` (ids), ``overlays/*.jpg`` and ``predictions.json`` (COCO).
+    """Predict image files; ``out`` gets ``overlays/*.jpg``, ``predictions.json`` (COCO), of segmenters ``masks/*.png``.
 
     A file that cannot be read is named in the result and the others go on. Masks and overlays of an earlier call in
     ``out``, which its ``predictions.json`` names, are removed first; results are never taken for images when ``out``
@@ -56,7 +62,8 @@ def predict_files(
         overlap: pixels that neighbouring tiles share.
         overlays: whether to write pictures.
         progress: called with (images done, images in all).
-        refinement: ``tta``, ``crf``, ``superpixels``, ``islands``, ``holes``, see :meth:`Predictor.predict`.
+        options: of segmenters ``tta``, ``crf``, ``superpixels``, ``islands`` and ``holes``, of detectors
+            ``score_threshold``, ``iou_threshold`` and ``most``; see the ``predict`` of either predictor.
 
     Raises:
         DataError: when ``images`` names no file, or ``out`` holds masks or overlays that are not of this making.
@@ -64,30 +71,33 @@ def predict_files(
     """
     folder = Path(out)
     files = _without_results(image_files(images), folder)
-    if not isinstance(predictor, Predictor):
-        predictor = load(predictor)
-    predictor = predictor.refined(**refinement)
+    predictor = loaded(predictor)
+    known = (RefinementOptions if isinstance(predictor, SemanticPredictor) else ObjectOptions).__annotations__
+    for option in options:
+        if option not in known:
+            raise unknown_name(f"option of a model of {predictor.card.task}", option, known)
+    if isinstance(predictor, SemanticPredictor):
+        predictor, options = predictor.refined(**options), {}
     entries: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     failures: list[str] = []
     for number, (file, name) in enumerate(zip(files, _names(files), strict=True), start=1):
         try:
-            result = predictor.predict(file, tile=tile, overlap=overlap, name=name)
+            result = predictor.predict(file, tile=tile, overlap=overlap, name=name, **options)
         except DataError as error:
             failures.append(str(error))
         else:
             if not entries:  # not sooner: options that predict nothing leave the earlier results alone
                 _begin(folder)
-            with replaced_file(folder / MASKS / f"{name}.png") as temporary:
-                result.to_png(temporary)
+            if isinstance(result, SemanticMap):
+                with replaced_file(folder / MASKS / f"{name}.png") as temporary:
+                    result.to_png(temporary)
             if overlays:
                 picture = result.plot()
                 suffix = "jpg" if max(picture.size) <= LARGEST_JPEG else "png"
                 with replaced_file(folder / OVERLAYS / f"{name}.{suffix}") as temporary:
                     picture.save(temporary, quality=92)
-            height, width = result.labels.shape
-            mask = f"{MASKS}/{name}.png"
-            entries.append({"id": number, "file_name": str(file), "height": height, "width": width, "mask_file": mask})
+            entries.append({"id": number, "file_name": str(file), **_described(result, name)})
             annotations += [{"id": len(annotations) + i, **a} for i, a in enumerate(result.to_coco(number), start=1)]
         if progress is not None:
             progress(number, len(files))
@@ -100,6 +110,14 @@ def predict_files(
     coco = {"images": entries, "annotations": annotations, "categories": categories}
     write_text(folder / RESULTS, json.dumps(coco) + "\n")
     return WrittenPredictions(len(entries), tuple(failures))
+
+
+def _described(result: SemanticMap | Detections, name: str) -> dict[str, Any]:
+    """The size of a result, and which of the written files are its own."""
+    if isinstance(result, Detections):
+        return {"height": result.size[0], "width": result.size[1], "name": name}
+    height, width = result.labels.shape
+    return {"height": height, "width": width, "mask_file": f"{MASKS}/{name}.png"}
 
 
 def _without_results(files: list[Path], out: Path) -> list[Path]:
@@ -128,7 +146,7 @@ def _remove_results(out: Path) -> None:
     """Remove the masks that an earlier call's results in ``out`` name, and their overlays; nothing else."""
     try:
         entries = json.loads((out / RESULTS).read_text(encoding="utf-8"))["images"]
-        masks = [Path(entry["mask_file"]) for entry in entries]
+        masks = [Path(e["mask_file"] if "mask_file" in e else f"{MASKS}/{e['name']}.png") for e in entries]
     except (OSError, ValueError, LookupError, TypeError):  # none, or not of this making
         return
     for mask in masks:

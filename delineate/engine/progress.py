@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: loss, mIoU, images a second and the time left."""
+"""What a person sees while a run goes on: loss, score, images a second and the time left."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from delineate.data.batches import SemanticBatch
 from delineate.engine.checkpointing import RunCheckpoints
 
 
@@ -21,10 +20,22 @@ class RunProgress(ProgressBar):
     Args:
         epochs: of the whole run.
         console: where to write; standard error when left out.
+        folder: of the run, to be named first.
+        monitor: the logged validation score that is shown.
+        monitored: what to call it.
     """
 
-    def __init__(self, epochs: int, console: Console | None = None, *, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        epochs: int,
+        console: Console | None = None,
+        *,
+        folder: Path | None = None,
+        monitor: str = "val/miou",
+        monitored: str = "mIoU",
+    ) -> None:
         super().__init__()
+        self.monitor, self.monitored = monitor, monitored
         self.folder = folder
         self.epochs = epochs
         self.console = console or Console(stderr=True)
@@ -36,7 +47,7 @@ class RunProgress(ProgressBar):
         self._epoch_started = self._tick = 0.0
         self._loss: float | None = None
         self._best: float | None = None
-        self._miou: float | None = None
+        self._last: float | None = None
 
     def disable(self) -> None:
         """Say nothing (the other processes of a run)."""
@@ -81,7 +92,7 @@ class RunProgress(ProgressBar):
         self._tick = self._tick or time.monotonic()
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: SemanticBatch, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the bar."""
         now = time.monotonic()
@@ -96,10 +107,10 @@ class RunProgress(ProgressBar):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remember the score; validation does not count as training time."""
-        score = trainer.callback_metrics.get("val/miou")
+        score = trainer.callback_metrics.get(self.monitor)
         if score is not None:
-            self._miou = float(score)
-            self._best = self._miou if self._best is None else max(self._best, self._miou)
+            self._last = float(score)
+            self._best = self._last if self._best is None else max(self._best, self._last)
         self._tick = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -118,7 +129,7 @@ class RunProgress(ProgressBar):
         )
 
     def _score(self) -> str:
-        return f"mIoU {self._miou:.4f}" if self._miou is not None else "mIoU n/a"
+        return f"{self.monitored} {self._last:.4f}" if self._last is not None else f"{self.monitored} n/a"
 
     def _speed(self) -> str:
         return f"{self._images / self._seconds:.1f} images/s" if self._seconds else "n/a images/s"

@@ -11,7 +11,7 @@ import msgspec
 import yaml
 from msgspec import Struct
 
-from delineate.data.augmentation import resolved
+from delineate.data import augmentation, object_augmentation
 from delineate.engine.recipe_sections import (
     AdversarialRecipe,
     DataRecipe,
@@ -22,7 +22,7 @@ from delineate.engine.recipe_sections import (
 )
 from delineate.errors import DelineateError, RecipeError
 from delineate.files import write_text
-from delineate.models.catalogue import model_options
+from delineate.models.catalogue import MODELS, model_options
 from delineate.registry import nearest_name, unknown_name
 
 
@@ -33,8 +33,9 @@ class Recipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
         model: ``name`` and the options of its factory (``encoder``, ``pretrained``, ``output_stride`` ...).
         data: see :class:`DataRecipe`.
         augmentation: a preset's name under ``preset`` and any of its values to change.
-        loss: a list of ``{name, weight, options...}``, summed; cross-entropy's ``class_weights`` may be
-            "median_frequency" or "enet", which are counted on the training split, or a list of numbers.
+        loss: a list of ``{name, weight, options...}``, summed; the model's own when left out. Cross-entropy's
+            ``class_weights`` may be "median_frequency" or "enet", which are counted on the training split, or a list of
+            numbers.
         optimizer, schedule, trainer: see their classes.
         start: weights to start from, and parts to freeze; see :class:`StartRecipe`.
         adversarial: train against an adversary; see :class:`AdversarialRecipe`. None trains without.
@@ -45,13 +46,18 @@ class Recipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     model: dict[str, Any] = msgspec.field(default_factory=lambda: {"name": "unet", "encoder": "resnet18"})
     data: DataRecipe = DataRecipe()
     augmentation: dict[str, Any] = msgspec.field(default_factory=lambda: {"preset": "medium"})
-    loss: list[dict[str, Any]] = msgspec.field(default_factory=lambda: [{"name": "cross_entropy"}])
+    loss: list[dict[str, Any]] = msgspec.field(default_factory=list)
     optimizer: OptimizerRecipe = OptimizerRecipe()
     schedule: ScheduleRecipe = ScheduleRecipe()
     trainer: TrainerRecipe = TrainerRecipe()
     start: StartRecipe = StartRecipe()
     adversarial: AdversarialRecipe | None = None
     stages: list[dict[str, Any]] = msgspec.field(default_factory=list)
+
+    @property
+    def task(self) -> str:
+        """The task family of its model."""
+        return MODELS[self.model["name"]].task
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, every default written out."""
@@ -104,13 +110,18 @@ def build_recipe(values: Mapping[str, Any], settings: Iterable[str] = ()) -> Rec
     merged = Recipe().to_dict()
     for section, value in given.items():
         merged[section] = {**merged[section], **(value or {})} if section in _SECTIONS else value
-    for setting in settings:
+    settings = list(settings)
+    for setting in sorted(settings, key=lambda setting: not setting.startswith("model")):  # the model decides the loss
         if isinstance(merged["model"], str):
             merged["model"] = {"name": merged["model"]}
+        if not setting.startswith("model") and "loss" not in given:
+            merged["loss"] = merged["loss"] or _own_loss(merged["model"])
         _apply(merged, setting)
     _refuse_unknown_keys(merged, Recipe, "")
     if isinstance(merged["model"], str):
         merged["model"] = {"name": merged["model"]}
+    if "loss" not in given:
+        merged["loss"] = merged["loss"] or _own_loss(merged["model"])
     try:
         recipe = msgspec.convert(merged, Recipe, strict=False)
     except msgspec.ValidationError as error:
@@ -125,7 +136,7 @@ def _checked(recipe: Recipe) -> Recipe:
         raise RecipeError(f"model.name must be the name of a model; got {name!r}. `delineate models` lists them.")
     try:
         model = {"name": name, **_complete_options(recipe.model)}
-        augmentation = msgspec.to_builtins(resolved(dict(recipe.augmentation)))
+        changes = _resolved(MODELS[name].task, recipe.augmentation)
     except DelineateError as error:
         raise RecipeError(str(error)) from None
     if not recipe.loss:
@@ -133,7 +144,20 @@ def _checked(recipe: Recipe) -> Recipe:
     for place, loss in enumerate(recipe.loss):
         if not isinstance(loss.get("name"), str):
             raise RecipeError(f"loss[{place}].name must be the name of a loss; got {loss.get('name')!r}.")
-    return msgspec.structs.replace(recipe, model=model, augmentation=augmentation)
+    return msgspec.structs.replace(recipe, model=model, augmentation=changes)
+
+
+def _resolved(task: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The augmentation with its preset written out: of label maps, or of objects."""
+    if task == "semantic":
+        return dict(msgspec.to_builtins(augmentation.resolved(dict(values))))
+    return object_augmentation.resolved(dict(values)).to_dict()
+
+
+def _own_loss(model: Any) -> list[dict[str, Any]]:
+    """The loss that a model of the catalogue learns from by default; none for what is no model."""
+    name = model.get("name") if isinstance(model, Mapping) else model
+    return [{"name": MODELS[name].loss}] if isinstance(name, str) and name in MODELS else []
 
 
 def _complete_options(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class TrainerRecipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
         ema_decay: of the exponential moving average of the weights that is validated and saved; None for none.
         accumulate: batches whose gradients are summed before a step.
         gradient_clip: the largest gradient norm; None for any.
-        early_stopping: validations without a better mIoU before the run ends; None for never.
+        early_stopping: validations without a better score (mIoU, AP) before the run ends; None for never.
         validate_every: epochs between validations.
         checkpoint_minutes: wall-clock minutes between checkpoints inside an epoch (epochs' ends have them too).
         checkpoint_steps: optimizer steps between checkpoints inside an epoch, None for only by time.

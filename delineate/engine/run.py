@@ -50,7 +50,7 @@ class Run:
 
     @property
     def best_checkpoint(self) -> Path:
-        """The state with the best validation mIoU."""
+        """The state with the best validation score."""
         return self.path / "checkpoints" / "best.ckpt"
 
     @property

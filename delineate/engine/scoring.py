@@ -14,18 +14,14 @@ import numpy as np
 from delineate.data.objects.coco_json import Columns
 from delineate.data.objects.opening import open_predictions, open_truth, prediction_blocks
 from delineate.engine import localisation_scoring, map_scoring
-from delineate.engine.explanation import explained_scores
+from delineate.engine.object_scoring import Evidence, explained_figures, object_figures
 from delineate.engine.scoring_options import check_object_options, finite_options, plain_options
 from delineate.errors import ArgumentError
 from delineate.files import write_json
 from delineate.metrics.detection import (
     KEYPOINT_AREA_RANGES,
     KEYPOINT_MAX_DETECTIONS,
-    AveragePrecision,
-    average_precision,
     boundary_scores,
-    precision_curves,
-    summarise,
 )
 from delineate.metrics.voc import checked_thresholds, voc_scores
 from delineate.ops.matching import (
@@ -46,23 +42,6 @@ from delineate.structures.annotations import Annotations
 from delineate.structures.objects import Objects
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """What the figures of an object task were computed from, for a report.
-
-    Args:
-        truth: images, classes and true objects.
-        predictions: predicted objects.
-        result: precision and recall, and what became of each detection.
-        overlaps: how two objects were compared.
-    """
-
-    truth: Annotations
-    predictions: Objects
-    result: AveragePrecision
-    overlaps: Overlaps
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,19 +175,12 @@ def _measure_objects(
         progress(2, steps)
         matches = match(truth, found)
     progress(3, steps)
-    result = average_precision(matches, max_detections=limits)
-    scores = summarise(result, truth.classes, truth.num_images)
-    scores["curves"] = precision_curves(result, truth.classes)
+    scores, evidence = object_figures(truth, found, overlaps, matches, max_detections=limits)
     progress(4, steps)
     if errors:
-        first = next(iter(ranges.values()))
-        limit = max(limits)
-        told = explained_scores(truth, found, overlaps, max_detections=limit, matches=matches, area_range=first)
-        for name, best in told.pop("best_f1").items():
-            scores["per_class"][name]["best_f1"] = best
-        scores |= told
+        scores |= explained_figures(scores, evidence, area_range=next(iter(ranges.values())))
         progress(steps, steps)
-    return scores, Evidence(truth, found, result, overlaps)
+    return scores, evidence
 
 
 def _streamed(

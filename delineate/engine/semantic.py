@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import lightning.pytorch as pl
-import torch
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from delineate.data.batches import SemanticBatch
-from delineate.data.order import sample_seed
 from delineate.engine.adversarial import Adversary
-from delineate.engine.optimization import create_optimizer, schedule_factor
+from delineate.engine.learner import Learner
 from delineate.engine.recipe import Recipe
 from delineate.engine.synchronisation import mean_over_processes
-from delineate.errors import NonFiniteLossError
 from delineate.losses.partial_labels import marginal_logits
 from delineate.metrics.semantic_metric import SemanticScores
 from delineate.structures.outputs import SemanticOutputs
@@ -26,7 +21,7 @@ from delineate.structures.preprocessing import Preprocessing
 Losses = Callable[..., dict[str, Tensor]]
 
 
-class SemanticSegmentation(pl.LightningModule):
+class SemanticSegmentation(Learner):
     """Train and validate a segmenter.
 
     Args:
@@ -56,42 +51,21 @@ class SemanticSegmentation(pl.LightningModule):
         file_of: Callable[[int], str],
         adversary: Adversary | None = None,
     ) -> None:
-        super().__init__()
-        self.model = model
+        super().__init__(model, recipe=recipe, preprocessing=preprocessing, total_steps=total_steps, file_of=file_of)
         self.losses = losses
-        self.recipe = recipe
-        self.preprocessing = preprocessing
-        self.total_steps = total_steps
-        self.file_of = file_of
         self.adversary = adversary
         self._adversary_state: dict[str, Any] | None = None
-        self.frozen = [model.get_submodule(name).requires_grad_(False) for name in recipe.start.freeze]
         self.rest_class = rest_class
         self.scores = SemanticScores(class_names, ignore_index=ignore_index)
         self.val_loss = MeanMetric()
-        self.train_loss = MeanMetric()
-        self.train_loss.persistent(True)  # an epoch resumed in its middle reports the loss of the whole epoch
         # the epoch's means of an adversary's terms; like the adversary they are in checkpoints only, beside it
         terms = () if adversary is None else ("adversary", "deception")
         self.adversary_means = {name: MeanMetric() for name in terms}
-        self.train()
-        self.memory_format = torch.channels_last if recipe.trainer.channels_last else torch.contiguous_format
 
     def forward(self, images: Tensor) -> SemanticOutputs:
         """The model's outputs for uint8 images ``(B, C, H, W)``."""
         outputs: SemanticOutputs = self.model(self.inputs(images))
         return outputs
-
-    def inputs(self, images: Tensor) -> Tensor:
-        """What the model sees of uint8 images ``(B, C, H, W)``."""
-        return self.preprocessing(images.contiguous(memory_format=self.memory_format))
-
-    def train(self, mode: bool = True) -> SemanticSegmentation:
-        """Frozen parts keep their batch statistics, and drop nothing out."""
-        super().train(mode)
-        for part in self.frozen:
-            part.eval()
-        return self
 
     def training_step(self, batch: SemanticBatch, batch_idx: int) -> Tensor:
         """The loss of one batch; stops the run when it is not finite."""
@@ -100,21 +74,10 @@ class SemanticSegmentation(pl.LightningModule):
         named = self.losses(outputs, batch.target, normaliser=mean_over_processes, valid_classes=batch.valid_classes)
         if self.adversary is not None and self.current_epoch >= self.adversary.recipe.after_epochs:
             named = self._against_adversary(self.adversary, images, outputs, batch.target, named)
-        loss = named["loss"]
-        if not torch.isfinite(loss):
-            files = ", ".join(self.file_of(index) for index in batch.indices)
-            parts = ", ".join(f"{name} {value.item():g}" for name, value in named.items())
-            raise NonFiniteLossError(
-                f"loss must stay finite; got {parts} at epoch {self.current_epoch + 1}, step {self.global_step}, for "
-                f"{files}. The last good checkpoint is kept; a lower optimizer.lr or a gradient_clip often helps."
-            )
-        self.train_loss.update(loss.detach())
         for name, mean in self.adversary_means.items():
             if name in named:
                 mean.update(named[name])
-        for name, value in named.items():
-            self.log(f"train/{name}", value.detach(), on_step=True, on_epoch=False)
-        return loss
+        return self.learnt(named, batch.indices)
 
     def _against_adversary(
         self,
@@ -152,20 +115,16 @@ class SemanticSegmentation(pl.LightningModule):
         """Kept until the adversary is on its device."""
         self._adversary_state = checkpoint.get("adversary")
 
-    def on_train_batch_start(self, batch: SemanticBatch, batch_idx: int) -> None:
-        """Make dropout a pure function of (seed, epoch, batch), wherever a run was interrupted."""
-        place = batch_idx * self.trainer.world_size + self.trainer.global_rank
-        torch.manual_seed(sample_seed(self.recipe.trainer.seed, self.current_epoch, -2 - place))
-
     def on_train_epoch_start(self) -> None:
         """Begin the epoch's means anew."""
-        for mean in (self.train_loss, *self.adversary_means.values()):
+        super().on_train_epoch_start()
+        for mean in self.adversary_means.values():
             mean.reset()
 
     def train_means(self) -> dict[str, float]:
         """The epoch's means for the learning curves: of the loss, and of an adversary's terms once it has begun."""
-        means = {"loss": self.train_loss, **self.adversary_means}
-        return {f"train/{name}": float(mean.compute()) for name, mean in means.items() if mean.update_called}
+        terms = {name: mean for name, mean in self.adversary_means.items() if mean.update_called}
+        return super().train_means() | {f"train/{name}": float(mean.compute()) for name, mean in terms.items()}
 
     def validation_step(self, batch: SemanticBatch, batch_idx: int) -> None:
         """Count one batch of validation images.
@@ -188,23 +147,3 @@ class SemanticSegmentation(pl.LightningModule):
         self.log("val/loss", self.val_loss.compute(), sync_dist=True)
         self.scores.reset()
         self.val_loss.reset()
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | int | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """By their norm; Lightning itself refuses a fused optimizer, also in bfloat16, where nothing is scaled."""
-        if gradient_clip_val is not None:
-            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-            torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
-
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The recipe's optimizer, with its schedule stepping once an optimizer step."""
-        # a fused step would have to scale float16's gradients back by itself, after they were clipped
-        fused = self.recipe.trainer.precision != "float16"
-        optimizer = create_optimizer(self.model, self.recipe.optimizer, fused=fused)
-        factor = schedule_factor(self.recipe.schedule, self.total_steps)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -5,65 +5,42 @@ from __future__ import annotations
 import logging
 import math
 import os
-import statistics
 import sys
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import lightning.pytorch as pl
-import msgspec
 import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from delineate.data.augmentation import Augmentation, train_mixings, train_transform
-from delineate.data.balanced_order import class_balanced_weights, image_class_pixels
 from delineate.data.caching import cached
 from delineate.data.order import BatchOrder
-from delineate.data.samples import Samples, SelectedTargets
-from delineate.data.statistics import class_weights
-from delineate.engine.adversarial import Adversary
+from delineate.data.samples import AnySamples, SelectedTargets
 from delineate.engine.averaging import MovingAverage
 from delineate.engine.checkpointing import RunCheckpoints, WholeCheckpointIO, read_checkpoint
-from delineate.engine.loading import SegmentationData, default_workers
-from delineate.engine.optimization import schedule_factor
+from delineate.engine.loading import TrainingData, default_workers
 from delineate.engine.precision import PRECISIONS, resolve_precision
 from delineate.engine.preparation import (
-    check_adversary,
-    check_losses,
     check_parts,
     check_resumed,
-    check_side_heads,
     factory_options,
     load_start,
     new_model,
-    open_split,
     open_validation,
 )
 from delineate.engine.progress import RunProgress
 from delineate.engine.recipe import Recipe
 from delineate.engine.run import Run, environment_facts
-from delineate.engine.semantic import SemanticSegmentation
 from delineate.engine.synchronisation import synchronise_batch_norm
+from delineate.engine.tasks import LEARNT
 from delineate.engine.weights import ModelCard, save_weights, without_downloads
 from delineate.files import write_json
-from delineate.losses.catalogue import create_losses
 from delineate.progress import progress_bar
 from delineate.structures.preprocessing import Preprocessing
-
-MONITOR = "val/miou"
-
-
-def _fitting_crop(samples: Samples) -> tuple[int, int]:
-    """A crop for images of these sizes: the median height and width, whole multiples of 32 and at most 512."""
-    probes = sorted({round(place * (len(samples) - 1) / 15) for place in range(16)})
-    shapes = [samples[index][0].shape[-2:] for index in probes]
-    height, width = (int(statistics.median(shape[side] for shape in shapes)) for side in (0, 1))
-    return tuple(min(512, side // 32 * 32 if side >= 32 else side) for side in (height, width))  # type: ignore[return-value]
 
 
 class Session:
@@ -88,58 +65,38 @@ class Session:
         self.precision = resolve_precision(recipe.trainer.precision, cuda=self.cuda)
 
         read = recipe.data
-        self.train_set = open_split(read, read.train_split)
-        check_adversary(self.train_set, recipe)
+        self.task = task = LEARNT[recipe.task]
+        self.train_set = task.open_split(recipe, read.train_split)
+        task.check_data(self.train_set, recipe)
         self.taxonomy = self.train_set.taxonomy
-        self.val_set = open_validation(read)
-        if recipe.augmentation["crop"] is None:
-            changes = {**recipe.augmentation, "crop": list(_fitting_crop(self.train_set))}
-            recipe = self.recipe = msgspec.structs.replace(recipe, augmentation=changes)
+        self.val_set = open_validation(task, recipe)
+        options = factory_options(task, recipe, self.train_set)
+        self.model = new_model(recipe, without_downloads(options) if resume else options)
+        check_parts(self.model, recipe)
+        recipe = self.recipe = task.fitted(recipe, self.train_set, self.model)
         self.order = BatchOrder(
             len(self.train_set),
             batch_size=read.batch_size,
             seed=recipe.trainer.seed,
             rank=self.rank,
             world_size=devices,
-            weights=self._sample_weights(),
+            weights=task.sample_weights(recipe, self.train_set),
         )
-        self.mixings = train_mixings(msgspec.convert(recipe.augmentation, Augmentation), self.taxonomy)
-        self.preprocessing = Preprocessing.for_channels(read.channels)
-        options = factory_options(recipe, self.taxonomy)
-        self.model = new_model(recipe, without_downloads(options) if resume else options)
-        check_parts(self.model, recipe)
+        self.preprocessing = getattr(self.model, "preprocessing", Preprocessing.for_channels(read.channels))
         self.started = None if resume else load_start(self.model, recipe)
         self.card = ModelCard(
             name=recipe.model["name"],
             options=without_downloads(options),
             preprocessing=self.preprocessing,
             taxonomy=self.taxonomy,
+            task=task.name,
             precision=self.precision,
+            **task.card_facts(recipe, self.train_set),
         )
-        self.losses = create_losses(
-            self._losses(), ignore_index=self.taxonomy.ignore_index, rest_class=self.taxonomy.background
-        )
-        check_losses(self.losses, self.taxonomy)
-        check_side_heads(self.losses, recipe, self.taxonomy)
+        self.losses = task.losses(recipe, self.train_set)
 
-    def _sample_weights(self) -> list[float] | None:
-        """How often each training image comes; None for once an epoch."""
-        if self.recipe.data.sampling == "uniform":
-            return None
-        return class_balanced_weights(image_class_pixels(self.train_set))
-
-    def _losses(self) -> list[dict[str, Any]]:
-        """The recipe's losses with named class weights counted on the training split."""
-        losses = []
-        for loss in self.recipe.loss:
-            scheme = loss.get("class_weights")
-            if isinstance(scheme, str):
-                loss = {**loss, "class_weights": class_weights(self.train_set, scheme=scheme)}
-            losses.append(loss)
-        return losses
-
-    def _kept(self, samples: Samples, *, progress: bool) -> Samples:
-        selected = SelectedTargets(samples, ("semantic_mask", "image_id", "valid_classes"))
+    def _kept(self, samples: AnySamples, *, progress: bool) -> AnySamples:
+        selected = SelectedTargets(samples, self.task.target_keys)
         if not progress or int(os.environ.get("LOCAL_RANK", "0")) > 0:
             return cached(selected, self.recipe.data.cache)
         with progress_bar("reading") as move:
@@ -147,10 +104,10 @@ class Session:
 
     def fit(self, run: Run, *, progress: bool) -> Run:
         """Train until the recipe's end, or go on from the last checkpoint; then write the weights."""
-        recipe, trainer_recipe = self.recipe, self.recipe.trainer
+        recipe, trainer_recipe, task = self.recipe, self.recipe.trainer, self.task
         checkpoints = RunCheckpoints(
             run.path / "checkpoints",
-            monitor=MONITOR,
+            monitor=task.monitor,
             minutes=trainer_recipe.checkpoint_minutes,
             steps=trainer_recipe.checkpoint_steps,
             batch_size=self.order.batch_size,
@@ -159,37 +116,32 @@ class Session:
         if trainer_recipe.ema_decay is not None:
             callbacks.append(MovingAverage(trainer_recipe.ema_decay))
         if progress:
-            callbacks.append(RunProgress(trainer_recipe.max_epochs, folder=run.path))
+            epochs, monitored = trainer_recipe.max_epochs, task.monitored
+            callbacks.append(RunProgress(epochs, folder=run.path, monitor=task.monitor, monitored=monitored))
         if trainer_recipe.early_stopping is not None and self.val_set is not None:
-            callbacks.append(EarlyStopping(MONITOR, mode="max", patience=trainer_recipe.early_stopping))
+            callbacks.append(EarlyStopping(task.monitor, mode="max", patience=trainer_recipe.early_stopping))
         callbacks.append(checkpoints)
 
-        data = SegmentationData(
+        data = TrainingData(
             self._kept(self.train_set, progress=progress),
             None if self.val_set is None else self._kept(self.val_set, progress=progress),
-            transform=train_transform(
-                msgspec.convert(recipe.augmentation, Augmentation), ignore_index=self.taxonomy.ignore_index
-            ),
-            mixings=self.mixings,
+            transform=task.train_transform(recipe, self.train_set),
+            val_transform=task.eval_transform(recipe, self.train_set),
+            collate=task.collate(self.train_set),
+            mixings=task.mixings(recipe, self.train_set),
             order=self.order,
             place=checkpoints.place,
-            ignore_index=self.taxonomy.ignore_index,
             val_batch_size=recipe.data.val_batch_size,
             workers=default_workers() if recipe.data.workers is None else recipe.data.workers,
         )
         steps = math.ceil(len(self.order) / trainer_recipe.accumulate)
-        total_steps = steps * trainer_recipe.max_epochs
-        module = SemanticSegmentation(
+        module = task.learner(
             self.model,
             self.losses,
             recipe=recipe,
             preprocessing=self.preprocessing,
-            class_names=self.taxonomy.names,
-            ignore_index=self.taxonomy.ignore_index,
-            rest_class=self.taxonomy.background,
-            total_steps=total_steps,
-            file_of=self.train_set.files,
-            adversary=self._adversary(total_steps),
+            samples=self.train_set,
+            total_steps=steps * trainer_recipe.max_epochs,
         )
         if trainer_recipe.channels_last:
             module.to(memory_format=torch.channels_last)
@@ -213,18 +165,6 @@ class Session:
             self._write_weights(run)
             self._note_end(run, seconds=time.monotonic() - started, epochs=trainer.current_epoch)
         return run
-
-    def _adversary(self, total_steps: int) -> Adversary | None:
-        if self.recipe.adversarial is None:
-            return None
-        return Adversary(
-            self.recipe.adversarial,
-            num_classes=self.taxonomy.num_classes,
-            in_channels=self.preprocessing.channels,
-            ignore_index=self.taxonomy.ignore_index,
-            seed=self.recipe.trainer.seed,
-            schedule=schedule_factor(self.recipe.schedule, total_steps),
-        )
 
     def _trainer(self, run: Run, callbacks: list[Callback], *, progress: bool) -> pl.Trainer:
         recipe = self.recipe.trainer

@@ -29,7 +29,7 @@ def train(
     devices: int = 1,
     progress: bool = True,
 ) -> Run:
-    """Train a model and return its run folder; the weights in it are those with the best validation mIoU.
+    """Train a model and return its run folder; the weights in it are those with the best validation score.
 
     Args:
         recipe: a YAML file, the name of a model (its default recipe), plain values or a :class:`Recipe`.

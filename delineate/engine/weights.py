@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,11 @@ class ModelCard:
         options: what its factory was called with, ``num_classes`` included.
         preprocessing: how pixels become its input.
         taxonomy: what its classes are called.
-        task: "semantic".
+        task: the model's task family.
         precision: the format it was trained in.
+        fit: how a picture becomes of the size that a detector sees: the "fit", "size", "shortest" and "longest" of
+            :class:`~delineate.data.object_augmentation.ObjectAugmentation`. Empty where pictures are taken as they are.
+        keypoint_names: one a joint, of models that find them.
     """
 
     name: str
@@ -41,10 +44,12 @@ class ModelCard:
     taxonomy: Taxonomy
     task: str = "semantic"
     precision: str = "float32"
+    fit: dict[str, Any] = field(default_factory=dict)
+    keypoint_names: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {
+        values = {
             "format": FORMAT,
             "task": self.task,
             "model": {"name": self.name, "options": self.options},
@@ -52,6 +57,11 @@ class ModelCard:
             "taxonomy": self.taxonomy.to_dict(),
             "precision": self.precision,
         }
+        if self.fit:
+            values["fit"] = self.fit
+        if self.keypoint_names:
+            values["keypoint_names"] = list(self.keypoint_names)
+        return values
 
 
 def without_downloads(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,6 +106,8 @@ def read_card(path: str | Path) -> ModelCard:
             taxonomy=Taxonomy.from_dict(values["taxonomy"]),
             task=values.get("task", "semantic"),
             precision=values.get("precision", "float32"),
+            fit=dict(values.get("fit", {})),
+            keypoint_names=tuple(values.get("keypoint_names", ())),
         )
     except OSError as error:
         raise RunError(f"weights must have their card beside them; got no '{path}' ({error.strerror}).") from None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from delineate.checks import require
 from delineate.errors import ArgumentError
+from delineate.models.detection_entries import DETECTION_ENTRIES
 from delineate.models.entry import ModelEntry
 from delineate.models.semantic_entries import SEMANTIC_ENTRIES
 from delineate.registry import Registry, nearest_name, unknown_name
@@ -18,14 +19,16 @@ else:
     Module = Any  # torch takes seconds to import, and a list of names needs none of it
 
 
-MODELS: Registry[ModelEntry] = Registry("model", {entry.name: entry for entry in SEMANTIC_ENTRIES})
+MODELS: Registry[ModelEntry] = Registry(
+    "model", {entry.name: entry for entry in (*SEMANTIC_ENTRIES, *DETECTION_ENTRIES)}
+)
 
 
 def list_models(task: str | None = None, search: str | None = None) -> list[str]:
     """The names :func:`create_model` knows, in alphabetical order.
 
     Args:
-        task: keep the models of this task family only ("semantic").
+        task: keep the models of this task family only ("semantic", "detection", "instances", "keypoints").
         search: keep the models whose name, paper or summary contains this text, in any case; with ``*`` or ``?`` it
             is a pattern for the whole name.
 
@@ -59,7 +62,7 @@ def create_model(name: str, *, num_classes: int, **options: Any) -> Module:
 
     Args:
         name: one of :func:`list_models`.
-        num_classes: classes to tell apart, the background included.
+        num_classes: classes to tell apart: of segmenters with the background, of detectors without.
         options: what the model's factory takes (``in_channels``, ``encoder``, ``pretrained``, ...).
 
     Raises:

@@ -25,6 +25,7 @@ class ModelEntry:
         year: of publication.
         summary: one line for a table.
         encoder: the default encoder's name, or None when the architecture has no exchangeable one.
+        loss: what it learns from unless a recipe says otherwise, by its name in the task's catalogue of losses.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ModelEntry:
     year: int
     summary: str
     encoder: str | None = None
+    loss: str = "cross_entropy"
 
     def load(self) -> Callable[..., Module]:
         """The factory function itself."""

@@ -23,15 +23,17 @@ from delineate.ops.box_coding import (
     yolov2_values,
 )
 from delineate.ops.suppression import batched_nms
-from delineate.structures.outputs import AnchorOutputs, GridOutputs, RegionOutputs
+from delineate.structures.outputs import AnchorOutputs, GridOutputs, RegionOutputs, SlotOutputs
 from delineate.structures.scored_boxes import DetectionOptions, ScoredBoxes
+
+OneStageOutputs = AnchorOutputs | GridOutputs | SlotOutputs
 
 GROUPS = ("level", "class")
 SMALLEST = 1e-2  # side of a region's box, in pixels
 
 
 def detected_boxes(
-    outputs: AnchorOutputs | GridOutputs,
+    outputs: OneStageOutputs,
     sizes: Sequence[tuple[int, int]],
     options: DetectionOptions = DetectionOptions(),  # noqa: B008 - frozen
 ) -> list[ScoredBoxes]:
@@ -91,24 +93,48 @@ def detected_regions(
     return found
 
 
-def class_scores(outputs: AnchorOutputs | GridOutputs) -> Float[Tensor, "B A K"]:
-    """The probability of each class at every anchor, or at every box of every cell; the background left out.
+def detected_objects(
+    outputs: OneStageOutputs | RegionOutputs,
+    sizes: Sequence[tuple[int, int]],
+    options: DetectionOptions = DetectionOptions(),  # noqa: B008 - frozen
+) -> list[ScoredBoxes]:
+    """The objects of each image, of either kind of detector: :func:`detected_boxes` or :func:`detected_regions`."""
+    if isinstance(outputs, RegionOutputs):
+        return detected_regions(outputs, sizes, options)
+    return detected_boxes(outputs, sizes, options)
 
-    YOLO's is that of the object times that of the class (Redmon et al., CVPR 2016, eq. 1).
+
+def class_scores(outputs: OneStageOutputs) -> Float[Tensor, "B A K"]:
+    """The probability of each class at every anchor, at every box of every cell, or in every slot, without background.
+
+    YOLO's is that of the object times that of the class (Redmon et al., CVPR 2016, eq. 1). A slot holds one object: all
+    but its likeliest class have 0.
     """
     logits = _full_precision(outputs.logits)
     if isinstance(outputs, AnchorOutputs):
         return logits.sigmoid() if outputs.scoring == "sigmoid" else logits.softmax(-1)[..., :-1]
+    if isinstance(outputs, SlotOutputs):
+        scores = logits.softmax(-1)[..., : outputs.num_classes]
+        if outputs.objectness is not None:
+            scores = scores * _full_precision(outputs.objectness).sigmoid()[..., None]
+        chosen = outputs.likeliest[..., None]
+        return torch.zeros_like(scores).scatter(-1, chosen, scores.gather(-1, chosen))
     objectness = _full_precision(outputs.objectness)
     if outputs.priors is None:
         return (objectness[..., None] * logits).flatten(1, 2)
     return (objectness.sigmoid()[..., None] * logits.softmax(-1)).flatten(1, 2)
 
 
-def decoded_boxes(outputs: AnchorOutputs | GridOutputs, image: int, rows: Int64[Tensor, " N"]) -> Float[Tensor, "N 4"]:
-    """The boxes of these anchors of one image, in xyxy pixels, not cut to it."""
+def decoded_boxes(outputs: OneStageOutputs, image: int, rows: Int64[Tensor, " N"]) -> Float[Tensor, "N 4"]:
+    """The boxes of these anchors, cells' boxes or slots of one image, in xyxy pixels, not cut to it."""
     if isinstance(outputs, AnchorOutputs):
         return decode_boxes(outputs.deltas[image, rows], outputs.anchors[rows], weights=outputs.coding_weights)
+    if isinstance(outputs, SlotOutputs):
+        height, width = outputs.size
+        shares = _full_precision(outputs.likeliest_boxes[image, rows])
+        # a network that has learned little may swap the corners
+        first, second = torch.minimum(shares[:, :2], shares[:, 2:]), torch.maximum(shares[:, :2], shares[:, 2:])
+        return torch.cat((first, second), 1) * shares.new_tensor([width, height] * 2)
     boxes = outputs.values.shape[2]
     cells = torch.div(rows, boxes, rounding_mode="floor")
     values = outputs.values[image].flatten(0, 1)[rows]
@@ -119,7 +145,7 @@ def decoded_boxes(outputs: AnchorOutputs | GridOutputs, image: int, rows: Int64[
 
 
 def _kept(
-    outputs: AnchorOutputs | GridOutputs,
+    outputs: OneStageOutputs,
     image: int,
     scores: Float[Tensor, "A K"],
     size: tuple[int, int],
@@ -135,7 +161,7 @@ def _kept(
 
 
 def _candidates(
-    outputs: AnchorOutputs | GridOutputs, scores: Float[Tensor, "A K"], options: DetectionOptions
+    outputs: OneStageOutputs, scores: Float[Tensor, "A K"], options: DetectionOptions
 ) -> Iterator[Int64[Tensor, " _"]]:
     """Places in the flattened scores, the best of each group."""
     anchors, classes = scores.shape

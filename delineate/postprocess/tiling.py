@@ -53,6 +53,34 @@ def tile_starts(size: int, tile: int, overlap: int) -> list[int]:
     return [step * (size - tile) // steps for step in range(steps + 1)]
 
 
+def tile_windows(size: tuple[int, int], *, tile: int = 512, overlap: int = 64) -> list[tuple[int, int, int, int]]:
+    """Windows (top, left, bottom, right) that cover a picture, row by row; see :func:`tile_starts`.
+
+    Args:
+        size: (height, width) of the picture.
+        tile: side of a window in pixels; a shorter side of the picture is one window.
+        overlap: pixels that neighbours share at least.
+
+    Raises:
+        ArgumentError: on an empty picture, or an overlap that leaves no room to move.
+
+    Example:
+        >>> tile_windows((300, 900), tile=512, overlap=64)
+        [(0, 0, 300, 512), (0, 388, 300, 900)]
+    """
+    require(min(size) > 0, "size", "be a positive (height, width)", size)
+    _require_tiles(tile, overlap)
+    sides = [[(start, min(start + tile, length)) for start in tile_starts(length, tile, overlap)] for length in size]
+    return [(top, left, bottom, right) for (top, bottom), (left, right) in product(*sides)]
+
+
+def _require_tiles(tile: int, overlap: int) -> None:
+    require(tile > 0, "tile", "be a positive number of pixels", tile)
+    require(overlap >= 0, "overlap", "not be negative", overlap)
+    advice = f"Pass overlap={tile // 8} or a larger tile."
+    require(overlap < tile, "overlap", f"be smaller than tile ({tile})", overlap, advice)
+
+
 def tile_weights(starts: list[int], tile: int, size: int) -> Float[Tensor, "tiles tile"]:
     """The share that each tile has in each of its pixels along one side; at every pixel the shares sum to one.
 
@@ -192,15 +220,7 @@ def predict_tiled(
         np.uint64(5400)
     """
     require(min(image.shape) > 0, "image", "have pixels and channels", f"shape {image.shape}")
-    require(tile > 0, "tile", "be a positive number of pixels", tile)
-    require(overlap >= 0, "overlap", "not be negative", overlap)
-    require(
-        overlap < tile,
-        "overlap",
-        f"be smaller than tile ({tile})",
-        overlap,
-        f"Pass overlap={tile // 8} or a larger tile.",
-    )
+    _require_tiles(tile, overlap)
     require(batch_size > 0, "batch_size", "be positive", batch_size)
     require(num_classes > 0, "num_classes", "be positive", num_classes)
     require(score_dtype in ("float32", "float16", None), "score_dtype", "be 'float32', 'float16' or None", score_dtype)

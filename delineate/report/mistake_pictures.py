@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from PIL import Image, ImageDraw
 
-from delineate.engine.scoring import Evidence
+from delineate.engine.object_scoring import Evidence
 from delineate.report.pictures import Picture
 from delineate.structures.objects import Objects
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from delineate.data.formats.pairing import pictures_under
 from delineate.data.image_io import read_image
-from delineate.engine.scoring import Evidence
+from delineate.engine.object_scoring import Evidence
 from delineate.errors import DataError
 from delineate.kernels.matching import TRUE
 from delineate.metrics.error_analysis import ERRORS, DetectionErrors, classified_errors
@@ -148,8 +149,25 @@ def taken_classes(evidence: Evidence, errors: DetectionErrors, most: int = 8) ->
     return [(names[pairs[i] // len(names)], names[pairs[i] % len(names)], int(counts[i])) for i in order]
 
 
+class Pictures(Protocol):
+    """Where the pictures of annotated images come from."""
+
+    @property
+    def present(self) -> Bool[np.ndarray, " I"]:
+        """Which images have one."""
+        ...
+
+    def read(self, image: int) -> Picture | None:
+        """The picture of an image; None where it cannot be shown."""
+        ...
+
+    def notes(self) -> list[str]:
+        """What could not be shown, in sentences."""
+        ...
+
+
 def mistake_groups(
-    task: str, evidence: Evidence, errors: DetectionErrors, folder: Path | None = None
+    task: str, evidence: Evidence, errors: DetectionErrors, pictures: Pictures | None = None
 ) -> tuple[list[MistakeGroup], list[str]]:
     """The mistakes to show, kind by kind, and sentences on the pictures that are missing.
 
@@ -157,9 +175,9 @@ def mistake_groups(
         task: "boxes", "masks" or "keypoints", what is drawn.
         evidence: of the score.
         errors: of :func:`explained`.
-        folder: where the pictures lie; without one the mistakes are listed.
+        pictures: to draw upon; without them the mistakes are listed.
     """
-    files = None if folder is None else PictureFiles(folder, evidence.truth)
+    files = pictures
     groups = []
     for key, (title, meaning) in KINDS.items():
         mistakes: list[ShownMistake] = []

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from delineate.engine.scoring import TASKS, Evidence, Score
+from delineate.engine.object_scoring import Evidence
+from delineate.engine.scoring import TASKS, Score
 from delineate.files import write_text
 from delineate.ops.matching import box_overlaps
 from delineate.report.charts import (
@@ -30,7 +31,7 @@ from delineate.report.charts import (
     unit_panel,
 )
 from delineate.report.figures import area_ranges, class_rows, error_rows, figure_rows, spanned
-from delineate.report.mistakes import explained, mistake_groups, taken_classes
+from delineate.report.mistakes import PictureFiles, Pictures, explained, mistake_groups, taken_classes
 from delineate.report.page import MOST_NUMBERED_CLASSES
 from delineate.report.plots import (
     BOTTOM,
@@ -77,8 +78,37 @@ def write_score_report(path: str | Path, score: Score, *, images: Path | None = 
     write_text(path, render_score(score, images=images))
 
 
-def render_score(score: Score, *, images: Path | None = None) -> str:
-    """The page as HTML text. Whatever ``score`` holds is escaped; nothing in it can become markup or script."""
+@dataclass(frozen=True)
+class RunPart:
+    """What the page says of the run whose predictions were scored.
+
+    Args:
+        title: heading of the page.
+        facts: (name, value) of how the model came about.
+        curves: drawings of the learning curves.
+        groups: images with their truth and what was found: "key", "title", "shots".
+        data_facts: of the data, (name, value).
+        environment: versions and hardware, (name, value).
+        warnings: sentences shown above everything else.
+    """
+
+    title: str
+    facts: Sequence[tuple[str, str]]
+    curves: Sequence[Panel] = ()
+    groups: Sequence[Mapping[str, Any]] = ()
+    data_facts: Sequence[tuple[str, str]] = ()
+    environment: Sequence[tuple[str, str]] = ()
+    warnings: Sequence[str] = ()
+
+
+def render_score(score: Score, *, images: Path | Pictures | None = None, run: RunPart | None = None) -> str:
+    """The page as HTML text. Whatever ``score`` holds is escaped; nothing in it can become markup or script.
+
+    Args:
+        score: of any task.
+        images: the folder of the pictures, or the pictures themselves, upon which mistakes are drawn.
+        run: where the predictions are from, if they are a run's.
+    """
     templates = Environment(
         loader=PackageLoader("delineate.report", "templates"),
         autoescape=True,
@@ -109,7 +139,10 @@ def render_score(score: Score, *, images: Path | None = None) -> str:
         "groups": [],
         "notes": [],
         "matrix": None,
+        "run": run,
     }
+    if run is not None:
+        content |= {"title": run.title, "facts": [*run.facts, *_facts(score, figures)[2:]]}
     if score.evidence is not None:
         content |= _of_objects(score, score.evidence, images)
     elif images is not None:
@@ -241,13 +274,14 @@ def _error_bars(score: Score) -> dict[str, Any] | None:
     }
 
 
-def _of_objects(score: Score, evidence: Evidence, images: Path | None) -> dict[str, Any]:
+def _of_objects(score: Score, evidence: Evidence, images: Path | Pictures | None) -> dict[str, Any]:
     drawn, notes = score.task, []
+    pictures = PictureFiles(images, evidence.truth) if isinstance(images, Path) else images
     if drawn == "masks" and (evidence.predictions.masks is None or evidence.truth.objects.masks is None):
         evidence, drawn = replace(evidence, overlaps=box_overlaps), "boxes"
         notes = ["Masks were dropped as they were measured, so mistakes are told and drawn by their boxes."]
     errors = explained(evidence)
-    groups, missing = mistake_groups(drawn, evidence, errors, images)
+    groups, missing = mistake_groups(drawn, evidence, errors, pictures)
     calibration = score.scores.get("calibration")
     panels, class_curves = _detection_curves(score, evidence)
     return {

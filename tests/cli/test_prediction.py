@@ -59,8 +59,9 @@ def test_every_refinement_is_handed_over(typed, trained, pictures, monkeypatch):
     words = [word for name, value in wanted.items() for word in (f"--{name}", value)]
     assert typed("predict", trained.path, pictures, *words).exit_code == 0
     assert given.items() >= wanted.items()
+    given.clear()
     assert typed("predict", trained.path, pictures).exit_code == 0
-    assert [given[name] for name in wanted] == ["", "", "", 0, 0]
+    assert not given.keys() & wanted.keys()
 
 
 def test_help_tells_the_refinements_in_their_order(typed):

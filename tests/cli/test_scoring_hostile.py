@@ -677,7 +677,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("patch", ["delineate.engine.scoring.average_precision", "delineate.files.os.fsync"])
+@pytest.mark.parametrize("patch", ["delineate.engine.object_scoring.average_precision", "delineate.files.os.fsync"])
 def test_an_interrupt_leaves_nothing(tmp_path, patch):
     """While it computes, and while a file is half written."""
     out = tmp_path / "out"

@@ -155,7 +155,7 @@ class Replace:
     """The partner takes the sample's place."""
 
     def __init__(self, probability: float) -> None:
-        self.probability = probability
+        self.probability, self.partners = probability, 1
 
     def __call__(self, sample, partner):
         return 100 + partner[0], sample[1]

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from delineate.engine.predictor import Predictor, load
+from delineate.engine.predictors import load
 from delineate.engine.run import Run
+from delineate.engine.semantic_predictor import SemanticPredictor
 from delineate.engine.training import train
 
 
@@ -64,5 +65,5 @@ def tiny_run(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="session")
-def tiny_predictor(tiny_run: Run) -> Predictor:
+def tiny_predictor(tiny_run: Run) -> SemanticPredictor:
     return load(tiny_run.path, precision="float32")

@@ -13,8 +13,8 @@ from torchvision import tv_tensors
 from delineate.data.mixture import MixedSamples
 from delineate.engine import crf_search
 from delineate.engine.crf_search import CRFGrid, search_crf, tune_crf
-from delineate.engine.evaluation import measure
-from delineate.engine.predictor import Predictor
+from delineate.engine.predictors import measure
+from delineate.engine.semantic_predictor import SemanticPredictor
 from delineate.engine.weights import ModelCard
 from delineate.errors import ArgumentError, DataError
 from delineate.postprocess.dense_crf import DenseCRF
@@ -70,9 +70,9 @@ class Scenes:
 
 
 @pytest.fixture(scope="module")
-def noisy() -> Predictor:
+def noisy() -> SemanticPredictor:
     card = ModelCard("test", {}, Preprocessing((0.0,) * 3, (1.0,) * 3), Scenes.taxonomy)
-    return Predictor(Noisy(), card, precision="float32", device="cpu")
+    return SemanticPredictor(Noisy(), card, precision="float32", device="cpu")
 
 
 def test_the_best_is_what_evaluation_says_it_is(noisy):

@@ -15,9 +15,10 @@ from torchvision import tv_tensors
 
 import delineate as dl
 from delineate.engine.cell_scoring import CellScoring
-from delineate.engine.evaluation import evaluate, measure, predicted_labels
-from delineate.engine.predictor import Predictor
+from delineate.engine.predictors import evaluate, measure
 from delineate.engine.run import Run
+from delineate.engine.semantic_evaluation import predicted_labels
+from delineate.engine.semantic_predictor import SemanticPredictor
 from delineate.engine.weights import ModelCard
 from delineate.errors import DataError, RunError, UnknownNameError
 from delineate.structures.outputs import SemanticOutputs
@@ -74,13 +75,13 @@ class Answered:
         return tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1)), {"semantic_mask": mask, "image_id": index}
 
 
-def predictor_of(model: nn.Module, names=NAMES) -> Predictor:
+def predictor_of(model: nn.Module, names=NAMES) -> SemanticPredictor:
     card = ModelCard("test", {}, Preprocessing((0.0,) * 3, (1.0,) * 3), Taxonomy(names))
-    return Predictor(model, card, precision="float32", device="cpu")
+    return SemanticPredictor(model, card, precision="float32", device="cpu")
 
 
 @pytest.fixture(scope="module")
-def told() -> Predictor:
+def told() -> SemanticPredictor:
     return predictor_of(Told())
 
 

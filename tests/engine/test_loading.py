@@ -11,7 +11,7 @@ from delineate.data.batches import SemanticBatch, SemanticCollate
 from delineate.data.opening import open_dataset
 from delineate.data.order import BatchOrder
 from delineate.engine.loading import (
-    SegmentationData,
+    TrainingData,
     _leave_signals_to_the_parent,
     default_workers,
     validation_batches,
@@ -56,17 +56,17 @@ def test_a_reading_process_changes_nothing(val):
     assert all(torch.equal(a.images, b.images) for a, b in zip(here, there, strict=True))
 
 
-def data(squares, **changes) -> SegmentationData:
+def data(squares, **changes) -> TrainingData:
     train, val = open_dataset(squares, split="train"), open_dataset(squares, split="val")
     options = {
         "transform": lambda image, target: (image, target),
         "order": BatchOrder(len(train), batch_size=4, seed=1),
         "place": lambda order: order,
-        "ignore_index": 255,
+        "collate": SemanticCollate(255),
         "val_batch_size": 2,
         "workers": 0,
     }
-    return SegmentationData(train, val, **(options | changes))
+    return TrainingData(train, val, **(options | changes))
 
 
 def test_training_batches_follow_the_order_that_place_gives(squares):

@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from torch import nn
 
 from delineate.engine.prediction import predict_files
-from delineate.engine.predictor import Predictor
+from delineate.engine.semantic_predictor import SemanticPredictor
 from delineate.engine.weights import ModelCard
 from delineate.errors import ArgumentError, DataError, UnknownNameError
 from delineate.structures.outputs import SemanticOutputs
@@ -31,9 +31,9 @@ TAXONOMY = Taxonomy(("soil", "leaf", "sky"), colours=((90, 60, 0), (0, 200, 0), 
 
 
 @pytest.fixture(scope="module")
-def predictor() -> Predictor:
+def predictor() -> SemanticPredictor:
     card = ModelCard("test", {}, Preprocessing((0.0,) * 3, (1.0,) * 3), TAXONOMY)
-    return Predictor(Brightest(), card, precision="float32", device="cpu")
+    return SemanticPredictor(Brightest(), card, precision="float32", device="cpu")
 
 
 def picture(path: Path, seed: int = 0, size: tuple[int, int] = (24, 32)) -> np.ndarray:

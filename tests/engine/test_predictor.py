@@ -13,9 +13,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import tv_tensors
 
-from delineate.engine.evaluation import evaluate
-from delineate.engine.predictor import Predictor, displayed, image_files, load
+from delineate.engine.predictor import displayed, image_files
+from delineate.engine.predictors import evaluate, load
 from delineate.engine.run import Run
+from delineate.engine.semantic_predictor import SemanticPredictor
 from delineate.engine.weights import ModelCard
 from delineate.errors import ArgumentError, DataError, RunError, UnknownNameError
 from delineate.models.catalogue import create_model
@@ -54,13 +55,13 @@ class Neighbourhood(nn.Module):
         return SemanticOutputs(self.layers(images))
 
 
-def predictor_of(model: nn.Module, preprocessing: Preprocessing = PLAIN, classes: int = 3) -> Predictor:
+def predictor_of(model: nn.Module, preprocessing: Preprocessing = PLAIN, classes: int = 3) -> SemanticPredictor:
     card = ModelCard("test", {}, preprocessing, Taxonomy.numbered(classes))
-    return Predictor(model, card, precision="float32", device="cpu")
+    return SemanticPredictor(model, card, precision="float32", device="cpu")
 
 
 @pytest.fixture(scope="module")
-def brightest() -> Predictor:
+def brightest() -> SemanticPredictor:
     return predictor_of(Brightest())
 
 
@@ -336,7 +337,7 @@ def test_options_that_cannot_be(brightest, colours):
     with pytest.raises(ArgumentError, match="islands must be an area of 0 pixels or more; got -4"):
         brightest.predict(colours, islands=-4)
     with pytest.raises(UnknownNameError, match="precision must be a known name; got 'bf16'"):
-        Predictor(Brightest(), brightest.card, precision="bf16")
+        SemanticPredictor(Brightest(), brightest.card, precision="bf16")
 
 
 def test_files_that_are_no_pictures_are_named(brightest, tmp_path):

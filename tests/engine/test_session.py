@@ -17,15 +17,14 @@ from delineate.data.mixing import CutMix
 from delineate.data.mixture import MixedSamples
 from delineate.data.order import BatchOrder
 from delineate.engine.checkpointing import RunCheckpoints
-from delineate.engine.evaluation import measure
-from delineate.engine.predictor import load
+from delineate.engine.predictors import load, measure
 from delineate.engine.preparation import check_recipe
 from delineate.engine.recipe import build_recipe
 from delineate.engine.semantic import SemanticSegmentation
 from delineate.engine.session import Session
 from delineate.engine.training import train
 from delineate.errors import RecipeError, UnknownNameError
-from delineate.report.semantic import report_run
+from delineate.report.runs import report_run
 
 
 class Crash(RuntimeError):
@@ -55,7 +54,7 @@ def test_sampling_and_mixing_are_the_recipes(squares, tiny):
     tiny["data"] |= {"path": str(squares), "sampling": "class_balanced"}
     tiny["augmentation"] |= {"cutmix": 0.5, "copy_paste": 0.25, "copy_paste_classes": ["green"]}
     session = Session(build_recipe(tiny), devices=1)
-    assert session.mixings == (CopyPaste(0.25, (2,)), CutMix(0.5))
+    assert session.task.mixings(session.recipe, session.train_set) == (CopyPaste(0.25, (2,)), CutMix(0.5))
     assert session.order.weights == class_balanced_weights(image_class_pixels(session.train_set))
     assert Session(build_recipe(tiny, ["data.sampling=uniform"]), devices=1).order.weights is None
     with pytest.raises(

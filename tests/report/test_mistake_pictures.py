@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delineate.engine.scoring import Evidence
+from delineate.engine.object_scoring import Evidence
 from delineate.metrics.detection import average_precision
 from delineate.ops.matching import box_overlaps, match_objects
 from delineate.report.mistake_pictures import FINDER, FOUND, NEIGHBOUR, SIDE, TRUTH, crop_window, mistake_picture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from delineate.engine.scoring import Evidence
+from delineate.engine.object_scoring import Evidence
 from delineate.errors import DataError
 from delineate.metrics.detection import average_precision
 from delineate.ops.matching import box_overlaps, match_objects
@@ -123,25 +123,29 @@ def with_errors(evidence: Evidence) -> tuple[Evidence, object]:
     return evidence, explained(evidence)
 
 
+def groups_on(task: str, evidence: Evidence, folder: Path):
+    return mistake_groups(task, *with_errors(evidence), PictureFiles(folder, evidence.truth))
+
+
 def test_pictures_are_drawn_and_limited(tmp_path: Path):
     evidence = crowd_of_mistakes(images=30, classes=3, each=1)
     for image in range(30):
         save(tmp_path / f"{image}.png")
-    groups, notes = mistake_groups("boxes", *with_errors(evidence), tmp_path)
+    groups, notes = groups_on("boxes", evidence, tmp_path)
     assert len(groups[0].mistakes) == MOST_PICTURES
     for one in groups[0].mistakes:
         kind, data = one.picture.split(",")
         assert kind == "data:image/webp;base64"
         assert Image.open(io.BytesIO(base64.b64decode(data))).size == (one.width, one.height)
     assert notes == []
-    again, _ = mistake_groups("boxes", *with_errors(evidence), tmp_path)
+    again, _ = groups_on("boxes", evidence, tmp_path)
     assert again == groups
 
 
 def test_every_kind_can_be_drawn(tmp_path: Path):
     save(tmp_path / "one.png")
     save(tmp_path / "two.png")
-    groups, notes = mistake_groups("boxes", *with_errors(one_of_each_kind()), tmp_path)
+    groups, notes = groups_on("boxes", one_of_each_kind(), tmp_path)
     assert [group.key for group in groups] == list(KINDS)
     assert all(one.picture for group in groups for one in group.mistakes)
     wrong = next(group for group in groups if group.key == "classification").mistakes[0]
@@ -163,7 +167,7 @@ def test_missing_damaged_and_other_sized_pictures_are_counted_and_passed_over(tm
     (tmp_path / "0.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     save(tmp_path / "1.png", 100, 80)
     save(tmp_path / "2.png")
-    groups, notes = mistake_groups("boxes", *with_errors(evidence), tmp_path)
+    groups, notes = groups_on("boxes", evidence, tmp_path)
     assert [one.file for one in groups[0].mistakes] == ["2.png"]
     assert notes == [
         f"2 of 5 images were not found below {tmp_path}.",
@@ -173,7 +177,7 @@ def test_missing_damaged_and_other_sized_pictures_are_counted_and_passed_over(tm
 
 
 def test_where_no_picture_is_found_mistakes_are_listed(tmp_path: Path):
-    groups, notes = mistake_groups("boxes", *with_errors(one_of_each_kind()), tmp_path)
+    groups, notes = groups_on("boxes", one_of_each_kind(), tmp_path)
     assert [group.key for group in groups] == list(KINDS)
     assert not any(one.picture for group in groups for one in group.mistakes)
     assert notes == [f"2 of 2 images were not found below {tmp_path}."]
@@ -181,7 +185,7 @@ def test_where_no_picture_is_found_mistakes_are_listed(tmp_path: Path):
 
 def test_a_folder_that_is_none_is_an_error(tmp_path: Path):
     with pytest.raises(DataError) as error:
-        mistake_groups("boxes", *with_errors(one_of_each_kind()), tmp_path / "nowhere")
+        groups_on("boxes", one_of_each_kind(), tmp_path / "nowhere")
     assert str(error.value) == f"images must be a folder of pictures; got {tmp_path / 'nowhere'}. Check the name."
 
 

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from delineate.engine.explanation import explained_scores
-from delineate.engine.scoring import TASKS, Evidence, Score
+from delineate.engine.object_scoring import Evidence
+from delineate.engine.scoring import TASKS, Score
 from delineate.metrics.detection import average_precision, summarise
 from delineate.metrics.localisation import topk_localisation_error
 from delineate.metrics.panoptic import PanopticCounts, panoptic_scores

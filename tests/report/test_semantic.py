@@ -7,14 +7,14 @@ import torch
 import yaml
 from PIL import Image
 
-from delineate.engine.evaluation import measure
+from delineate.engine.predictors import measure
 from delineate.engine.recipe import build_recipe
 from delineate.engine.run import Run
 from delineate.engine.training import train
 from delineate.errors import RunError, UnknownNameError
 from delineate.postprocess.dense_crf import DenseCRF
-from delineate.report import semantic
-from delineate.report.semantic import report_folder, report_run
+from delineate.report import run_facts, runs, semantic
+from delineate.report.runs import report_folder, report_run
 
 
 def write_stripes(root, train=4, val=5):
@@ -95,7 +95,7 @@ def test_training_beyond_the_ordinary_is_told(run, monkeypatch):
     values["start"]["weights"] = "runs/before"
     values["stages"] = [{}, {"augmentation": {"cutmix": 0.5, "copy_paste": 0.25}}]
     whole = build_recipe(values)
-    monkeypatch.setattr(semantic, "build_recipe", lambda values: whole)
+    monkeypatch.setattr(runs, "build_recipe", lambda values: whole)
     told = facts()
     assert {name: told[name] for name in told if name not in plain} == {
         "Sampling": "class balanced",
@@ -216,20 +216,20 @@ def test_best_and_worst_share_no_image(run, monkeypatch):
 
 @pytest.mark.parametrize(("seconds", "text"), [(12.4, "12 s"), (61, "1 min 1 s"), (3599.6, "1 h 0 min"), (0, "0 s")])
 def test_durations(seconds, text):
-    assert semantic._duration(seconds) == text
+    assert run_facts._duration(seconds) == text
 
 
 def test_one_file_left_out():
-    assert semantic._left_out(1) == "1 file could not be read and was left out."
-    assert semantic._left_out(2) == "2 files could not be read and were left out."
+    assert run_facts.left_out(1) == "1 file could not be read and was left out."
+    assert run_facts.left_out(2) == "2 files could not be read and were left out."
 
 
-def test_a_model_is_named_with_what_was_chosen():
+def test_a_model_is_named_with_what_waschosen():
     from delineate.engine.recipe import build_recipe
-    from delineate.report.semantic import _chosen
+    from delineate.report.run_facts import chosen
 
     model = build_recipe({"model": {"name": "unet", "decoder_channels": [32, 16]}}).model
-    assert _chosen(model) == {"name": "unet", "encoder": "resnet34", "decoder_channels": [32, 16]}
-    assert _chosen(build_recipe({"model": "enet"}).model) == {"name": "enet"}
+    assert chosen(model) == {"name": "unet", "encoder": "resnet34", "decoder_channels": [32, 16]}
+    assert chosen(build_recipe({"model": "enet"}).model) == {"name": "enet"}
     # a tuple by default is a list in a recipe, and still the default
-    assert _chosen(build_recipe({"model": {"name": "unet"}}).model) == {"name": "unet", "encoder": "resnet34"}
+    assert chosen(build_recipe({"model": {"name": "unet"}}).model) == {"name": "unet", "encoder": "resnet34"}

@@ -1,0 +1,270 @@
+"""Detectors go through the same engine as segmenters: trained, resumed, saved, loaded, measured, used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import delineate as dl
+from delineate.data.opening import open_dataset
+from delineate.engine.object_evaluation import ObjectEvaluation
+from delineate.engine.object_predictor import ObjectPredictor
+from delineate.engine.object_task import fitting_size
+from delineate.engine.objects import ObjectDetection, resized
+from delineate.engine.prediction import predict_files
+from delineate.engine.predictors import load, measure
+from delineate.engine.recipe import build_recipe, read_recipe
+from delineate.engine.run import Run
+from delineate.engine.training import train
+from delineate.errors import DelineateError, RecipeError
+from delineate.structures.detections import Detections
+
+# one of each kind, small: anchors with a sigmoid, with a softmax, cells without and with priors, regions
+SMALL: dict[str, dict[str, Any]] = {
+    "retinanet": {"encoder": "resnet18", "channels": 16, "layers": 1, "scale": 3},
+    "ssd300": {"width": 0.0625, "norm": "batch"},
+    "yolov1": {"grid": 2, "width": 0.0625, "hidden": 32, "norm": "batch"},
+    "yolov2": {"width": 0.0625, "priors": [[0.7, 0.7], [1.2, 1.2]]},
+    "faster_rcnn": {"encoder": "resnet18", "channels": 16, "hidden": 32},
+    "mask_rcnn": {"encoder": "resnet18", "channels": 16, "hidden": 32, "head_channels": 16},
+    "keypoint_rcnn": {"encoder": "resnet18", "channels": 16, "hidden": 32, "head_channels": 16},
+}
+
+
+def write_objects(root: Path, *, train: int = 6, val: int = 3, size: tuple[int, int] = (64, 96)) -> Path:
+    """Two kinds of bright squares on noise as COCO files; the last picture of each split shows nothing."""
+    random = np.random.default_rng(0)
+    height, width = size
+    (root / "annotations").mkdir(parents=True)
+    for split, count in (("train", train), ("val", val)):
+        (root / split).mkdir()
+        images, annotations = [], []
+        for number in range(count):
+            pixels = random.integers(0, 90, (height, width, 3), dtype=np.uint8)
+            for _ in range(0 if number == count - 1 else 2):
+                side, kind = int(random.integers(16, 30)), int(random.integers(2))
+                left, top = int(random.integers(width - side)), int(random.integers(height - side))
+                pixels[top : top + side, left : left + side, kind] = 220
+                box = [left, top, side, side]
+                corners = [left, top, left + side, top, left + side, top + side, left, top + side]
+                entry = {"id": len(annotations) + 1, "image_id": number, "category_id": kind + 1, "bbox": box}
+                joints = [left, top, 2, left + side, top, 2, left, top + side, 0 if number == 0 else 1]
+                entry |= {"keypoints": joints, "num_keypoints": 3}
+                annotations.append({**entry, "area": side * side, "iscrowd": 0, "segmentation": [corners]})
+            Image.fromarray(pixels).save(root / split / f"{split}{number}.png")
+            images.append({"id": number, "file_name": f"{split}{number}.png", "height": height, "width": width})
+        named = {"keypoints": ["origin", "across", "down"], "skeleton": []}
+        categories = [{"id": 1, "name": "red", **named}, {"id": 2, "name": "green", **named}]
+        written = {"images": images, "annotations": annotations, "categories": categories}
+        (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(written))
+    return root
+
+
+@pytest.fixture(scope="session")
+def boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_objects(tmp_path_factory.mktemp("objects") / "boxes")
+
+
+def recipe_of(model: str, **changes: Any) -> dict[str, Any]:
+    recipe: dict[str, Any] = {
+        "model": {"name": model, **SMALL[model]},
+        "data": {"batch_size": 3, "workers": 0, "val_batch_size": 2},
+        "augmentation": {"preset": "light"},
+        "optimizer": {"lr": 0.001},
+        "trainer": {"max_epochs": 2, "ema_decay": 0.9, "threads": 1, "precision": "float32"},
+    }
+    for section, values in changes.items():
+        recipe[section] = {**recipe[section], **values}
+    return recipe
+
+
+@pytest.fixture(scope="session")
+def box_run(boxes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train(recipe_of("retinanet"), data=boxes, out=tmp_path_factory.mktemp("runs") / "boxes", progress=False)
+
+
+@pytest.mark.parametrize("model", sorted(SMALL))
+def test_every_kind_of_detector_trains_saves_loads_and_finds(model: str, boxes: Path, tmp_path: Path) -> None:
+    augmentation = {"preset": "light", **({"scale": [1, 1]} if "300" in model or model == "yolov1" else {})}
+    fixed = {"fit": "stretch"} if model in ("ssd300", "yolov1") else {}
+    if fixed:
+        size = [300, 300] if model == "ssd300" else [128, 128]
+        augmentation |= fixed | {"size": size}
+    run = train(
+        recipe_of(model, augmentation=augmentation, trainer={"max_epochs": 1}),
+        data=boxes,
+        out=tmp_path / model,
+        progress=False,
+    )
+    assert not run.missing()
+    predictor = load(run.path)
+    assert isinstance(predictor, ObjectPredictor)
+    assert predictor.taxonomy.names == ("red", "green")
+    odd = np.random.default_rng(1).integers(0, 255, (45, 71, 3), dtype=np.uint8)
+    found = predictor.predict(odd, score_threshold=0.0)
+    assert isinstance(found, Detections)
+    assert found.size == (45, 71)
+    assert (found.boxes >= 0).all()
+    assert (found.boxes[:, [0, 2]] <= 71).all()
+    assert (found.boxes[:, [1, 3]] <= 45).all()
+    assert len(found) <= predictor.model.decoding.most  # type: ignore[union-attr, operator]
+    assert (found.masks is not None) == (model == "mask_rcnn")
+    if found.masks is not None and len(found):
+        assert found.masks[0].decode().shape == (45, 71)
+    if model == "keypoint_rcnn":
+        assert found.keypoints is not None
+        assert found.keypoints.shape == (len(found), 3, 3)
+        assert found.keypoint_names == ("origin", "across", "down")
+    tiled = predictor.predict(odd, tile=40, overlap=8, score_threshold=0.0)
+    assert tiled.size == (45, 71)
+    curves = run.read_curves()
+    monitored = {"mask_rcnn": "val/mask_ap", "keypoint_rcnn": "val/keypoint_ap"}.get(model, "val/ap")
+    assert {"train/loss", "val/ap", "val/ap50", monitored} <= set(curves)
+    evaluation = measure(run, boxes)
+    assert isinstance(evaluation, ObjectEvaluation)
+    assert evaluation.kind == {"mask_rcnn": "masks", "keypoint_rcnn": "keypoints"}.get(model, "boxes")
+    assert len(evaluation.images) == 3
+
+
+def test_a_recipe_of_a_detector_says_its_own_loss_and_size(boxes: Path, box_run: Run) -> None:
+    recipe = build_recipe(read_recipe(box_run.recipe))
+    assert recipe.loss == [{"name": "focal_detection"}]
+    assert recipe.task == "detection"
+    assert recipe.augmentation["size"] == [64, 96]
+    assert build_recipe({"model": "unet"}).loss == [{"name": "cross_entropy"}]
+    changed = build_recipe({"model": "unet"}, ["loss.0.gamma=3", "model.name=retinanet"])
+    assert changed.loss == [{"name": "focal_detection", "gamma": 3}]
+
+
+def test_a_resumed_detector_ends_in_the_same_weights(boxes: Path, tmp_path: Path, monkeypatch) -> None:
+    recipe = recipe_of("retinanet", trainer={"checkpoint_steps": 1})
+    whole = train(recipe, data=boxes, out=tmp_path / "whole", progress=False)
+    step, calls = ObjectDetection.training_step, []
+
+    def crash(self: ObjectDetection, *arguments: Any) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 4:
+            raise RuntimeError("power cut")
+        return step(self, *arguments)
+
+    monkeypatch.setattr(ObjectDetection, "training_step", crash)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(recipe, data=boxes, out=tmp_path / "cut", progress=False)
+    monkeypatch.undo()
+    resumed = train(resume=tmp_path / "cut", progress=False)
+    ours, theirs = (load(run.path).model.state_dict() for run in (resumed, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert resumed.curves.read_text() == whole.curves.read_text()
+
+
+def test_scores_equal_those_of_the_written_predictions(boxes: Path, box_run: Run, tmp_path: Path) -> None:
+    """What evaluation says of a model is what the scorer, which equals pycocotools, says of its files."""
+    evaluation = measure(box_run, boxes)
+    assert isinstance(evaluation, ObjectEvaluation)
+    written = predict_files(box_run, [boxes / "val"], out=tmp_path / "found", score_threshold=0.01)
+    assert written.count == 3
+    found = json.loads((tmp_path / "found" / "predictions.json").read_text())
+    truth = boxes / "annotations" / "instances_val.json"
+    names = {Path(image["file_name"]).name: image["id"] for image in found["images"]}
+    ids = {names[image["file_name"]]: image["id"] for image in json.loads(truth.read_text())["images"]}
+    results = [
+        {**one, "image_id": ids[one["image_id"]], "category_id": one["category_id"] + 1} for one in found["annotations"]
+    ]
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    scores = dl.score("boxes", truth, tmp_path / "results.json")
+    for name in ("ap", "ap50", "ar100"):
+        assert evaluation.scores[name] == pytest.approx(scores[name], abs=1e-6)
+    assert evaluation.scores["detections"] == scores["detections"]
+    assert sum(image.found + image.missed for image in evaluation.images) == scores["truths"]
+
+
+def test_training_scores_what_evaluation_scores(boxes: Path, box_run: Run) -> None:
+    """The last validation of training, on pictures of the model's size, and the evaluation in original pixels agree."""
+    best = max(value for _, value in box_run.read_curves()["val/ap50"])
+    assert measure(box_run, boxes).scores["ap50"] == pytest.approx(best, abs=0.02)
+
+
+def test_an_image_without_objects_and_one_of_another_size_are_predicted(box_run: Run) -> None:
+    predictor = load(box_run.path)
+    nothing = predictor.predict(np.zeros((31, 200, 3), np.uint8), score_threshold=0.999)
+    assert len(nothing) == 0
+    assert nothing.to_coco(1) == []
+    assert nothing.plot().size[0] >= 200
+
+
+def test_a_whole_batch_without_objects_is_learnt_from(tmp_path: Path) -> None:
+    empty = write_objects(tmp_path / "empty", train=1, val=1)
+    run = train(recipe_of("faster_rcnn", trainer={"max_epochs": 1}), data=empty, out=tmp_path / "run", progress=False)
+    assert np.isfinite(run.read_curves()["train/loss"][0][1])
+
+
+def test_multi_scale_batches_are_seen_at_other_sizes(boxes: Path, tmp_path: Path, monkeypatch) -> None:
+    seen = []
+    forward = ObjectDetection.inputs
+
+    def noted(self: ObjectDetection, images: torch.Tensor) -> torch.Tensor:
+        self.model.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[-2:])), prepend=True)
+        return forward(self, images)
+
+    monkeypatch.setattr(ObjectDetection, "inputs", noted)
+    recipe = recipe_of("yolov2", augmentation={"multi_scale": [96, 128, 192], "multi_scale_every": 1})
+    train(recipe, data=boxes, out=tmp_path / "run", progress=False)
+    assert {max(size) for size in seen} > {96}
+    assert all(side % 32 == 0 for size in seen for side in size)
+
+
+def test_resizing_a_batch_moves_boxes_and_joints_alike() -> None:
+    target = {"boxes": torch.tensor([[10.0, 20.0, 30.0, 40.0]]), "keypoints": torch.tensor([[[10.0, 20.0]]])}
+    _, moved, sizes = resized(torch.zeros(1, 3, 64, 64), [target], [(60, 64)], 128)
+    assert moved[0]["boxes"].tolist() == [[20, 40, 60, 80]]
+    assert moved[0]["keypoints"].tolist() == [[[20, 40]]]
+    assert sizes == [(120, 128)]
+
+
+def test_the_fitting_size_is_the_median_in_steps_of_32() -> None:
+    assert fitting_size(np.array([[1200, 1600]])) == (480, 640)
+    assert fitting_size(np.array([[20, 500]])) == (32, 512)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"adversarial": {}}, "adversarial must be left out for a detector"),
+        ({"data": {"sampling": "class_balanced"}}, "sampling must be uniform"),
+        ({"augmentation": {"crop": [32, 32]}}, r"augmentation.crop must be a known key"),
+        ({"loss": [{"name": "cross_entropy"}]}, "loss must be a known name; got 'cross_entropy'"),
+        ({"loss": [{"name": "focal_detection"}, {"name": "yolo"}]}, "be a list of one named loss"),
+        ({"loss": [{"name": "focal_detection", "gama": 1}]}, "Did you mean 'gamma'"),
+    ],
+)
+def test_what_does_not_fit_a_detector_is_said(
+    boxes: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    recipe = {**recipe_of("retinanet"), **changes}
+    with pytest.raises(DelineateError, match=message):
+        train(recipe, data=boxes, out=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_fixed_input_size_cannot_be_changed(boxes: Path, tmp_path: Path) -> None:
+    recipe = recipe_of("ssd300", augmentation={"preset": "ssd", "size": [200, 200]})
+    with pytest.raises(RecipeError, match=r"augmentation.size must be \[300, 300\] for 'ssd300'"):
+        train(recipe, data=boxes, out=tmp_path / "run", progress=False)
+
+
+def test_options_of_label_maps_are_refused(box_run: Run, boxes: Path, tmp_path: Path) -> None:
+    with pytest.raises(DelineateError, match="option must be one of the task detection"):
+        dl.report_run(box_run, crf="default")
+    with pytest.raises(DelineateError, match="option of a model of detection"):
+        predict_files(box_run, [boxes / "val"], out=tmp_path / "out", tta="flip")
+
+
+def test_digits_are_learnt_from_without_a_folder() -> None:
+    assert open_dataset("digits", split="val", task="objects").columns == ("boxes", "masks", "keypoints")
+    assert build_recipe({"model": "yolov2", "data": {"path": "digits"}}).loss == [{"name": "yolov2"}]
