@@ -34,8 +34,7 @@ DETECTION_ENTRIES = (
         _SSD,
         2016,
         "8,732 default boxes on six maps of VGG16 and what follows it; images of 300 x 300",
-        "vgg16",
-        "multibox",
+        loss="multibox",
     ),
     ModelEntry(
         "ssd512",
@@ -44,8 +43,7 @@ DETECTION_ENTRIES = (
         _SSD,
         2016,
         "24,564 default boxes on seven maps; images of 512 x 512",
-        "vgg16",
-        "multibox",
+        loss="multibox",
     ),
     ModelEntry(
         "retinanet",
@@ -74,8 +72,7 @@ DETECTION_ENTRIES = (
         _FASTER,
         2015,
         "the paper's own: proposals and regions from VGG16's last convolution",
-        "vgg16",
-        "region_detection",
+        loss="region_detection",
     ),
     ModelEntry(
         "mask_rcnn",

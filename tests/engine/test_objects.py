@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
 import delineate as dl
+from delineate.cli.main import app
 from delineate.data.opening import open_dataset
 from delineate.engine.object_evaluation import ObjectEvaluation
 from delineate.engine.object_predictor import ObjectPredictor
@@ -23,15 +25,18 @@ from delineate.engine.recipe import build_recipe, read_recipe
 from delineate.engine.run import Run
 from delineate.engine.training import train
 from delineate.errors import DelineateError, RecipeError
+from delineate.models.catalogue import list_models
 from delineate.structures.detections import Detections
 
-# one of each kind, small: anchors with a sigmoid, with a softmax, cells without and with priors, regions
+# every detector, small
 SMALL: dict[str, dict[str, Any]] = {
     "retinanet": {"encoder": "resnet18", "channels": 16, "layers": 1, "scale": 3},
     "ssd300": {"width": 0.0625, "norm": "batch"},
+    "ssd512": {"width": 0.0625, "norm": "batch"},
     "yolov1": {"grid": 2, "width": 0.0625, "hidden": 32, "norm": "batch"},
     "yolov2": {"width": 0.0625, "priors": [[0.7, 0.7], [1.2, 1.2]]},
     "faster_rcnn": {"encoder": "resnet18", "channels": 16, "hidden": 32},
+    "faster_rcnn_vgg16": {"width": 0.0625, "hidden": 32},
     "mask_rcnn": {"encoder": "resnet18", "channels": 16, "hidden": 32, "head_channels": 16},
     "keypoint_rcnn": {"encoder": "resnet18", "channels": 16, "hidden": 32, "head_channels": 16},
 }
@@ -91,13 +96,10 @@ def box_run(boxes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.mark.parametrize("model", sorted(SMALL))
 def test_every_kind_of_detector_trains_saves_loads_and_finds(model: str, boxes: Path, tmp_path: Path) -> None:
-    augmentation = {"preset": "light", **({"scale": [1, 1]} if "300" in model or model == "yolov1" else {})}
-    fixed = {"fit": "stretch"} if model in ("ssd300", "yolov1") else {}
-    if fixed:
-        size = [300, 300] if model == "ssd300" else [128, 128]
-        augmentation |= fixed | {"size": size}
+    sides = {"ssd300": 300, "ssd512": 512, "yolov1": 128}  # of those whose input has a fixed size
+    stretched = {"fit": "stretch", "scale": [1, 1], "size": [sides[model]] * 2} if model in sides else {}
     run = train(
-        recipe_of(model, augmentation=augmentation, trainer={"max_epochs": 1}),
+        recipe_of(model, augmentation=stretched, trainer={"max_epochs": 1}),
         data=boxes,
         out=tmp_path / model,
         progress=False,
@@ -130,6 +132,44 @@ def test_every_kind_of_detector_trains_saves_loads_and_finds(model: str, boxes: 
     assert isinstance(evaluation, ObjectEvaluation)
     assert evaluation.kind == {"mask_rcnn": "masks", "keypoint_rcnn": "keypoints"}.get(model, "boxes")
     assert len(evaluation.images) == 3
+
+
+def test_every_detector_of_the_catalogue_is_trained_here() -> None:
+    objects = {name for task in ("detection", "instances", "keypoints") for name in list_models(task=task)}
+    assert objects == set(SMALL)
+
+
+def test_the_commands_take_a_detectors_run(box_run: Run, boxes: Path, tmp_path: Path) -> None:
+    def typed(*words: object) -> str:
+        result = CliRunner().invoke(app, [str(word) for word in words])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    out = tmp_path / "evaluated"
+    told = typed("evaluate", box_run.path, "--out", out)
+    figures = json.loads((out / "metrics.json").read_text())
+    assert f"ap50 {figures['ap50']:.4f}" in told
+    assert "why precision is lost" in told.lower()
+    page = (out / "report.html").read_text()
+    for words in (
+        "Learning curves",
+        "Worst images",
+        "What costs precision",
+        "Mistakes worth a look",
+        "focal_detection",
+    ):
+        assert words in page
+    assert "http" not in page.replace("http-equiv", "")
+    told = typed("predict", box_run.path, boxes / "val", "--out", tmp_path / "found", "--score", "0.05")
+    assert "masks" not in told
+    assert len(list((tmp_path / "found" / "overlays").iterdir())) == 3
+    found = json.loads((tmp_path / "found" / "predictions.json").read_text())
+    assert {one["image_id"] for one in found["annotations"]} <= {1, 2, 3}
+    assert [category["name"] for category in found["categories"]] == ["red", "green"]
+    again = typed("predict", box_run.path, boxes / "val", "--out", tmp_path / "found", "--no-overlays")
+    assert "3 images" in again
+    assert not list((tmp_path / "found" / "overlays").iterdir())
+    assert "retinanet" in typed("models", "--task", "detection")
 
 
 def test_a_recipe_of_a_detector_says_its_own_loss_and_size(boxes: Path, box_run: Run) -> None:
