@@ -14,6 +14,7 @@ from bench import (
     coco,
     confusion_matrix,
     dense_crf,
+    detectors,
     networks,
     precision,
     prediction,
@@ -37,6 +38,7 @@ NAMES = (
     "training_step",
     "prediction",
     "networks",
+    "detectors",
 )
 CONFUSION_GOAL = 20.0
 
@@ -88,6 +90,9 @@ def main(names: list[str]) -> None:
         rows.append(("image file to mask file, 960 x 720", "smp in float32", prediction.main().ratio, prediction.GOAL))
     if "networks" in wanted:
         networks.main()
+    if "detectors" in wanted:
+        for name, _, _, ratio in detectors.main():
+            rows.append((f"{name}, pixels to boxes, one image", "torchvision", ratio, detectors.GOAL))
     if rows:
         print(f"\n{'work':52} {'against':26} {'times less':>12} {'goal':>6}")
         for work, peer, ratio, goal in rows:

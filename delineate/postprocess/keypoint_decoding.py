@@ -37,8 +37,8 @@ def decode_keypoints(maps: Float[Tensor, "N J S S"], boxes: Float[Tensor, "_ 4"]
     Example:
         >>> maps = torch.zeros(1, 1, 4, 4)
         >>> maps[0, 0, 1, 2] = 5.0
-        >>> decode_keypoints(maps, torch.tensor([[10.0, 20.0, 14.0, 28.0]]))
-        tensor([[[12.5000, 22.5000,  5.2734]]])
+        >>> decode_keypoints(maps, torch.tensor([[10.0, 20.0, 14.0, 24.0]]))
+        tensor([[[12.5000, 21.5000,  5.0000]]])
     """
     check_boxes("boxes", boxes)
     require(maps.ndim == 4, "maps", "be (N, J, S, S), one for each joint of a box", f"shape {tuple(maps.shape)}")

@@ -51,16 +51,16 @@ def paste_masks(
 
     Example:
         >>> maps = torch.tensor([[[0.9, 0.1], [0.9, 0.9]]])
-        >>> mask = paste_masks(maps, torch.tensor([[1.0, 1.0, 6.0, 6.0]]), (8, 8))[0]
+        >>> mask = paste_masks(maps, torch.tensor([[2.0, 2.0, 6.0, 6.0]]), (8, 8))[0]
         >>> for row in mask.decode():
         ...     print("".join("-#"[int(inside)] for inside in row))
         --------
-        -###----
-        -###----
-        -###----
-        -#####--
-        -######-
-        -######-
+        --------
+        ---#----
+        --###---
+        --####--
+        --#####-
+        ---###--
         --------
     """
     height, width = checked_size(size)

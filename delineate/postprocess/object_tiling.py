@@ -90,15 +90,17 @@ def joined_objects(
     more than the threshold; of what is compared with a piece, only as much counts as the piece's tile could see. Then
 
     - of whole objects that agree, the best stays, as in non-maximum suppression;
-    - a piece that agrees with a whole object is dropped, whatever the scores; so is a piece thinner than twice the
-      margin, too thin for an IoU, when more of it than the threshold lies in a thicker piece or a whole object;
+    - a piece that agrees with a whole object is dropped, whatever the scores;
     - pieces that agree are joined, over any number of tiles; a piece has at most one continuation in another tile, the
-      one it agrees with most. Boxes and masks become their union, the score is the best piece's (a sliver that a tile
-      barely saw says little about the object), and so is each joint.
+      one it agrees with most. Boxes and masks become their union, the score is the best piece's (one that a tile barely
+      saw says little about the object), and so is each joint.
 
-    Objects of one tile are never compared: the detector has done that. An object no larger than the overlap is whole in
-    some tile, so make the overlap as large as most objects; without overlap nothing is joined. The box of a piece says
-    little about where a slanting object crosses the strip that two tiles share; masks do.
+    A piece thinner than twice the margin is a sliver, too thin for an IoU: it agrees with a whole object or a thicker
+    piece when more of it than the threshold lies in that, and several slivers may continue one piece.
+
+    Objects of one tile are never compared: the detector has done that. An object smaller than the overlap less twice
+    the margin is whole in some tile, so let the overlap be larger than most objects; without overlap nothing is joined.
+    The box of a piece says little about where a slanting object crosses the strip that two tiles share; masks do.
 
     Source: none. The usual way is suppression over the boxes of all tiles, as in Akyon et al., "Slicing Aided Hyper
     Inference and Fine-tuning for Small Object Detection", ICIP 2022; by its measure a piece is another object.
@@ -114,8 +116,8 @@ def joined_objects(
         One window, the picture; the best first, masks of the picture's size.
 
     Raises:
-        ArgumentError: when a window lies outside the picture, some parts have masks or joints and others have not,
-            masks are asked of a picture of 2**31 pixels, or a number is out of its range.
+        ArgumentError: when a window lies outside the picture, some parts have masks or joints and others have not or
+            have another number of joints, the picture of masks has 2**31 pixels, or a number is out of its range.
 
     Example:
         >>> left = TileObjects((0, 0, 40, 60), np.float32([[10, 5, 59, 35]]), np.float32([0.8]), np.array([0]))
@@ -157,6 +159,8 @@ class _Found:
         self.labels = np.concatenate([np.empty(0, np.int64), *(part.labels for part in parts)])
         masks, keypoints = (_column(parts, name) for name in ("masks", "keypoints"))
         self.masks = None if masks is None else RLEMasks.concatenate(masks)
+        joints = sorted({column.shape[1] for column in keypoints or ()})
+        require(len(joints) < 2, "parts", "all have the same joints", f"{joints} joints")
         self.keypoints = None if keypoints is None else np.concatenate(keypoints)
         if self.masks is not None:
             checked_size(size)
@@ -226,13 +230,13 @@ class _Found:
 
 def _column(parts: list[TileObjects], name: str) -> list[Any] | None:
     """One column of all parts, None where none has it; a part without objects may lack it."""
-    values = [getattr(part, name) for part in parts]
-    present = [value for value in values if value is not None]
-    lacking = [part.window for part, value in zip(parts, values, strict=True) if value is None and len(part)]
+    present = [value for part in parts if (value := getattr(part, name)) is not None]
     if not present:
         return None
-    require(not lacking, "parts", f"all have {name} or none", f"none at {lacking[:1]}")
-    return present
+    filled = [part for part in parts if len(part)]
+    for part in filled:
+        require(getattr(part, name) is not None, "parts", f"all have {name} or none", f"none at {part.window}")
+    return [getattr(part, name) for part in filled] or present[:1]
 
 
 def _neighbours(found: _Found) -> tuple[np.ndarray, np.ndarray]:
@@ -284,22 +288,22 @@ def _groups(found: _Found, first: np.ndarray, second: np.ndarray, agreement: np.
     rank[order] = np.arange(len(order))
     dropped = np.zeros(len(order), bool)
     kind, other = found.kinds[first], found.kinds[second]
-    dropped[first[kind > other]] = True
+    dropped[first[(kind > other) & (other == _WHOLE)]] = True
     whole = kind == _WHOLE  # and so is the other
     better, worse = np.where(rank[first] < rank[second], (first, second), (second, first))
     for row, after in sorted(zip(rank[better[whole]].tolist(), worse[whole].tolist(), strict=True)):
         dropped[after] |= not dropped[order[row]]
-    free = (kind == other) & ~whole & ~dropped[first] & ~dropped[second]
-    owners = _owners(first[free], second[free], agreement[free], found.tiles)
+    free = ~dropped[first] & ~dropped[second] & (other != _WHOLE)
+    owners = _owners(first[free], second[free], agreement[free], found)
     groups: dict[int, list[int]] = {}
     for row in order[~dropped[order]].tolist():
         groups.setdefault(owners[row], []).append(row)
     return list(groups.values())
 
 
-def _owners(first: np.ndarray, second: np.ndarray, agreement: np.ndarray, tiles: np.ndarray) -> list[int]:
+def _owners(first: np.ndarray, second: np.ndarray, agreement: np.ndarray, found: _Found) -> list[int]:
     """For each row one row of its object: those that a chain of best continuations connects have the same."""
-    owners = list(range(len(tiles)))
+    owners = list(range(len(found.tiles)))
 
     def owner(row: int) -> int:
         while owners[row] != row:
@@ -308,9 +312,9 @@ def _owners(first: np.ndarray, second: np.ndarray, agreement: np.ndarray, tiles:
         return row
 
     continued: set[tuple[int, int]] = set()
-    for pair in np.argsort(-agreement, kind="stable"):
-        a, b = int(first[pair]), int(second[pair])
-        ends = {(a, int(tiles[b])), (b, int(tiles[a]))}
+    best_first = np.argsort(-agreement, kind="stable")
+    for a, b in zip(first[best_first].tolist(), second[best_first].tolist(), strict=True):
+        ends = {(a, int(found.tiles[b])), (b, int(found.tiles[a]))} if found.kinds[a] == found.kinds[b] else set()
         if not ends & continued:
             continued |= ends
             owners[owner(b)] = owner(a)

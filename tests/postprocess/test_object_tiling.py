@@ -4,8 +4,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchvision.ops import box_iou, nms
 
 from delineate.errors import ArgumentError
 from delineate.postprocess import object_tiling
@@ -106,6 +108,19 @@ class TestOneBorder:
         pieces = tile(LEFT, ((10, 5, 60, 35), 0.8, 1)), tile(RIGHT, ((40, 5, 90, 35), 0.9, 2))
         assert len(found(pieces)) == 2
 
+    def test_a_sliver_goes_by_the_share_inside_the_other(self):
+        # 3 columns of the object reach into the right tile, where 6 are found: an IoU of a half, the share is one
+        whole, sliver = ((20, 5, 46, 35), 0.4), ((40, 6, 43, 34), 0.9)
+        assert found([tile(LEFT, whole), tile(RIGHT, sliver)]) == [whole]
+        beside = (40, 20, 43, 40), 0.9  # 15 of 20 rows
+        assert found([tile(LEFT, whole), tile(RIGHT, beside)], iou_threshold=0.7) == [whole]
+        assert found([tile(LEFT, whole), tile(RIGHT, beside)], iou_threshold=0.75) == [beside, whole]
+
+    def test_a_sliver_joins_a_piece_besides_its_continuation(self):
+        left = tile(LEFT, ((10, 5, 60, 35), 0.5))
+        right = tile(RIGHT, ((40, 5, 90, 33), 0.6), ((40, 20, 44, 36), 0.7))
+        assert found([left, right]) == [((10, 5, 90, 36), 0.7)]
+
     def test_touching_objects_stay_apart(self):
         side_by_side = tile(LEFT, ((10, 5, 50, 35), 0.8)), tile(RIGHT, ((50, 5, 90, 35), 0.9))
         assert len(found(side_by_side)) == 2
@@ -197,6 +212,10 @@ class TestManyTiles:
         blank = joined_objects([ideal(LEFT, [], []), tile(RIGHT)], size=SIZE)
         assert blank.masks is not None
         assert (len(blank), len(blank.masks), blank.keypoints) == (0, 0, None)
+        jointless = TileObjects(LEFT, boxes_of([]), np.float32([]), np.int64([]), None, np.zeros((0, 0, 3), np.float32))
+        joints = joined_objects([jointless, jointless], size=SIZE).keypoints
+        assert joints is not None
+        assert joints.shape == (0, 0, 3)
 
     def test_boxes_without_area_are_left_alone(self):
         assert len(found([tile(LEFT, ((50, 5, 50, 9), 0.8)), tile(RIGHT, ((50, 5, 50, 9), 0.8))])) == 2
@@ -212,6 +231,40 @@ class TestManyTiles:
         monkeypatch.setattr(object_tiling, "_CELLS", 50)
         assert found(parts, (200, 200), iou_threshold=0.3) == whole
         assert 100 < len(whole) < 400  # of 480
+
+
+class TestInexactDetector:
+    """Boxes off by a pixel or two, scores by what a tile sees; every side of every piece is wrong by another amount."""
+
+    def scene(self, seed):
+        generator, size, truths = np.random.default_rng(seed), (800, 800), []
+        for _ in range(1500):
+            sides = generator.uniform(15, 130, 2)
+            corner = generator.uniform(0, 800 - sides)
+            box = np.array([*corner, *(corner + sides)])
+            if all((box[:2] >= other[2:]).any() or (box[2:] <= other[:2]).any() for other in truths):
+                truths.append(box)
+        truths, parts = np.array(truths), []
+        for window in tile_windows(size, tile=256, overlap=64):
+            frame = np.array([window[1], window[0], window[3], window[2]])
+            boxes = np.concatenate([np.maximum(truths[:, :2], frame[:2]), np.minimum(truths[:, 2:], frame[2:])], axis=1)
+            seen = ((boxes[:, 2:] - boxes[:, :2]).clip(0)).prod(axis=1) / (truths[:, 2:] - truths[:, :2]).prod(axis=1)
+            boxes = boxes[seen > 0.1] + generator.normal(0, 1, (int((seen > 0.1).sum()), 4))
+            boxes = boxes.clip(np.tile(frame[:2], 2), np.tile(frame[2:], 2))
+            scores = generator.uniform(0.5, 1, len(boxes)) * seen[seen > 0.1]
+            parts.append(tile(window, *zip(boxes, scores, strict=True)))
+        return size, torch.tensor(truths).float(), parts
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_each_object_once_where_suppression_leaves_many_twice(self, seed):
+        size, truths, parts = self.scene(seed)
+        joined = joined_objects(parts, size=size)
+        overlaps = box_iou(torch.from_numpy(joined.boxes), truths)
+        assert (overlaps > 0.5).any(dim=0).all()
+        assert len(joined) <= 1.02 * len(truths)
+        boxes, scores = (np.concatenate([getattr(part, name) for part in parts]) for name in ("boxes", "scores"))
+        suppressed = nms(torch.from_numpy(boxes), torch.from_numpy(scores), 0.5)
+        assert len(suppressed) > 1.2 * len(truths)
 
 
 class TestMasks:
@@ -257,7 +310,7 @@ class TestMasks:
         margin=st.integers(0, 5),
         block=st.integers(1, 9),
     )
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=12, deadline=None)
     def test_perfect_pieces_make_the_perfect_whole(self, seed, tile_side, overlap, margin, block):
         """Whatever the shapes and the tiles: each object once, with exactly its pixels, as large as it may be."""
         generator = np.random.default_rng(seed)
@@ -301,7 +354,7 @@ class TestMasks:
         y, x = np.mgrid[:side, :side] - (side - 1) / 2
         disc = x**2 + y**2 < (side / 2) ** 2
         generator = np.random.default_rng(0)
-        corners = np.stack(np.divmod(generator.permutation(160**2)[:150], 160), axis=1) * 125
+        corners = np.stack(np.divmod(generator.permutation(160**2)[:80], 160), axis=1) * 125
         parts = []
         for window in tile_windows(size, tile=512, overlap=96):
             top, left, bottom, right = window
@@ -320,7 +373,7 @@ class TestMasks:
             parts.append(
                 TileObjects(window, boxes_of(boxes), scores, np.zeros(len(near), np.int64), RLEMasks.from_rles(masks))
             )
-        assert sum(map(len, parts)) > 300
+        assert sum(map(len, parts)) > 150
         joined_objects(parts[:2], size=size)  # compiled outside the measurement
         tracemalloc.start()
         joined = joined_objects(parts, size=size)
@@ -328,7 +381,7 @@ class TestMasks:
         tracemalloc.stop()
         assert peak < 5e6
         assert joined.masks is not None
-        assert len(joined) == 150
+        assert len(joined) == 80
         assert set(joined.masks.areas().tolist()) == {int(disc.sum())}
         assert sorted(joined.boxes[:, :2].tolist()) == sorted(corners.tolist())
 
@@ -373,9 +426,16 @@ class TestErrors:
 
     def test_parts_with_and_without_masks(self):
         parts = [ideal(LEFT, [np.ones(SIZE, bool)], [0.5]), tile(RIGHT, ((40, 0, 100, 40), 0.5))]
-        with pytest.raises(
-            ArgumentError, match=r"parts must all have masks or none; got none at \[\(0, 40, 40, 100\)\]"
-        ):
+        with pytest.raises(ArgumentError, match=r"parts must all have masks or none; got none at \(0, 40, 40, 100\)"):
+            joined_objects(parts, size=SIZE)
+
+    def test_parts_with_other_joints(self):
+        part = tile(LEFT, ((5, 5, 9, 9), 0.5))
+        parts = [
+            TileObjects(LEFT, part.boxes, part.scores, part.labels, None, np.zeros((1, number, 3), np.float32))
+            for number in (17, 5)
+        ]
+        with pytest.raises(ArgumentError, match=r"parts must all have the same joints; got \[5, 17\] joints"):
             joined_objects(parts, size=SIZE)
 
     def test_masks_of_a_picture_that_run_lengths_cannot_hold(self):

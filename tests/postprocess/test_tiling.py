@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from delineate.errors import ArgumentError
-from delineate.postprocess.tiling import predict_tiled, tile_starts, tile_weights
+from delineate.postprocess.tiling import predict_tiled, tile_starts, tile_weights, tile_windows
 
 
 def pointwise(tiles: Tensor) -> Tensor:
@@ -54,6 +54,26 @@ def test_tiles_cover_every_pixel_and_weights_sum_to_one(size: int, tile: int, sh
     for start, weight in zip(starts, tile_weights(starts, tile, size), strict=True):
         total[start : start + tile] += weight
     assert torch.allclose(total, torch.ones(size), atol=1e-6)
+
+
+def test_windows_by_hand():
+    assert tile_windows((5, 12), tile=8, overlap=4) == [(0, 0, 5, 8), (0, 4, 5, 12)]
+    assert tile_windows((12, 5), tile=8, overlap=4) == [(0, 0, 8, 5), (4, 0, 12, 5)]
+    assert tile_windows((5, 12), tile=6, overlap=0) == [(0, 0, 5, 6), (0, 6, 5, 12)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": (0, 5)}, r"size must be a positive \(height, width\); got \(0, 5\)"),
+        ({"tile": 0}, "tile must be a positive number of pixels; got 0"),
+        ({"overlap": -1}, "overlap must not be negative; got -1"),
+        ({"overlap": 8}, r"overlap must be smaller than tile \(8\); got 8. Pass overlap=1 or a larger tile"),
+    ],
+)
+def test_windows_that_cannot_be(options, message):
+    with pytest.raises(ArgumentError, match=message):
+        tile_windows(**{"size": (20, 20), "tile": 8, "overlap": 4, **options})
 
 
 @given(
