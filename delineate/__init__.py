@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from delineate.data.digits import DigitScenes as DigitScenes
     from delineate.data.doctor import check_dataset as check_dataset
+    from delineate.data.object_statistics import object_statistics as object_statistics
+    from delineate.data.objects.conversion import convert_objects as convert_objects
+    from delineate.data.objects.doctor import check_objects as check_objects
     from delineate.data.opening import open_dataset as open_dataset
     from delineate.data.statistics import dataset_statistics as dataset_statistics
     from delineate.engine.predictor import Predictor as Predictor
@@ -30,12 +33,14 @@ if TYPE_CHECKING:
     from delineate.models.convolutionize import convolutionize as convolutionize
     from delineate.models.pretrained import load_matching as load_matching
     from delineate.report.runs import report_run as report_run
+    from delineate.structures.detections import Detections as Detections
     from delineate.structures.semantic_map import SemanticMap as SemanticMap
     from delineate.structures.taxonomy import Taxonomy as Taxonomy
 
 # every public name and the module it lives in; the only place where exports are written down
 _EXPORTS = {
     "DelineateError": "delineate.errors",
+    "Detections": "delineate.structures.detections",
     "DigitScenes": "delineate.data.digits",
     "Predictor": "delineate.engine.predictor",
     "Recipe": "delineate.engine.recipe",
@@ -44,6 +49,8 @@ _EXPORTS = {
     "Taxonomy": "delineate.structures.taxonomy",
     "build_recipe": "delineate.engine.recipe",
     "check_dataset": "delineate.data.doctor",
+    "check_objects": "delineate.data.objects.doctor",
+    "convert_objects": "delineate.data.objects.conversion",
     "convolutionize": "delineate.models.convolutionize",
     "create_model": "delineate.models.catalogue",
     "dataset_statistics": "delineate.data.statistics",
@@ -52,6 +59,7 @@ _EXPORTS = {
     "list_models": "delineate.models.catalogue",
     "load": "delineate.engine.predictors",
     "load_matching": "delineate.models.pretrained",
+    "object_statistics": "delineate.data.object_statistics",
     "open_dataset": "delineate.data.opening",
     "open_run": "delineate.engine.run",
     "read_recipe": "delineate.engine.recipe",

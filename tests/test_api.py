@@ -13,6 +13,7 @@ import delineate
 
 NAMES = [
     "DelineateError",
+    "Detections",
     "DigitScenes",
     "Predictor",
     "Recipe",
@@ -21,6 +22,8 @@ NAMES = [
     "Taxonomy",
     "build_recipe",
     "check_dataset",
+    "check_objects",
+    "convert_objects",
     "convolutionize",
     "create_model",
     "dataset_statistics",
@@ -29,6 +32,7 @@ NAMES = [
     "list_models",
     "load",
     "load_matching",
+    "object_statistics",
     "open_dataset",
     "open_run",
     "read_recipe",

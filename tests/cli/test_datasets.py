@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 
@@ -80,3 +81,87 @@ def test_stats_counts_and_draws(typed, halves):
 
 def test_stats_of_an_unknown_split(typed, halves):
     assert "split must be a known name; got 'test'" in str(typed("data", "stats", halves, "--split", "test").exception)
+
+
+def write_boxes(root: Path) -> Path:
+    """COCO boxes of two classes in two splits; the first one has a box without area."""
+    random = np.random.default_rng(0)
+    (root / "images").mkdir(parents=True)
+    (root / "annotations").mkdir()
+    for split, numbers in (("train", (0, 1, 2)), ("val", (3, 4))):
+        records = []
+        for number in numbers:
+            coarse = Image.fromarray(random.integers(0, 255, (6, 8, 3), dtype=np.uint8))
+            coarse.resize((32, 24), Image.Resampling.BICUBIC).save(root / f"images/{number}.png")
+            for place in range(8):
+                box = [3 * place, place, 4 + place, 5 + number]
+                records.append({"id": len(records) + 1, "image_id": number, "category_id": 1 + place % 2, "bbox": box})
+        images = [{"id": i, "file_name": f"{i}.png", "height": 24, "width": 32} for i in numbers]
+        categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog, wet"}]
+        content = {"images": images, "annotations": records, "categories": categories}
+        (root / f"annotations/instances_{split}.json").write_text(json.dumps(content))
+    return root
+
+
+@pytest.fixture
+def boxes(tmp_path: Path) -> Path:
+    return write_boxes(tmp_path / "boxes")
+
+
+def test_objects_are_recognised_and_checked(typed, boxes):
+    result = typed("data", "check", boxes)
+    assert result.exit_code == 0
+    assert "coco, 2 classes, images: 3 in train, 2 in val" in result.stdout
+    assert result.stderr == "note: --task semantic draws the objects to label maps\n"
+    file = boxes / "annotations/instances_train.json"
+    content = json.loads(file.read_text())
+    content["annotations"][4]["bbox"][2] = 0
+    file.write_text(json.dumps(content))
+    result = typed("data", "check", boxes, "--json")
+    assert result.exit_code == 1
+    report = json.loads(result.stdout)
+    assert [problem["kind"] for problem in report["problems"] if problem["severity"] == "error"] == ["zero-area"]
+    assert "coco, 3 classes" in typed("data", "check", boxes, "--task", "semantic").stdout  # one is the background
+
+
+def test_stats_of_objects(typed, boxes):
+    result = typed("data", "stats", boxes, "--plot", "boxes.png")
+    assert result.exit_code == 0
+    assert "boxes / train: 3 images" in result.stdout
+    assert "24 objects, 8.0 an image (median 8, most 8); images without any: 0" in result.stdout
+    assert Path("boxes.png").is_file()
+    plain = json.loads(typed("data", "stats", boxes, "--split", "val", "--json").stdout)
+    assert [entry["objects"] for entry in plain["classes"]] == [8, 8]
+
+
+def test_anchors_are_ready_for_a_recipe(typed, boxes):
+    result = typed("data", "anchors", boxes, "--count", "2", "--most", "3", "--size", "96", "128")
+    assert result.exit_code == 0
+    rows = [line.split() for line in result.stdout.splitlines()[2:5]]
+    assert [row[0] for row in rows] == ["1", "2", "3"]
+    assert "2 priors of 24 boxes at 96 x 128 (height x width)" in result.stdout
+    priors = yaml.safe_load(result.stdout[result.stdout.index("model:") :])["model"]["priors"]
+    assert len(priors) == 2
+    found = json.loads(typed("data", "anchors", boxes, "--stride", "1", "--size", "96", "128", "--json").stdout)
+    assert [entry["count"] for entry in found] == list(range(1, 10))
+    cells, pixels = np.array(priors), np.array(found[1]["priors"])
+    assert np.allclose(32 * cells, pixels, atol=0.002)
+
+
+def test_convert_there_and_back(typed, boxes):
+    result = typed("data", "convert", boxes, "--to", "yolo", "--out", "there")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[1] == "40 objects of 2 classes, images: 3 in train, 2 in val"
+    assert "dog, wet" in Path("there/data.yaml").read_text(encoding="utf-8")
+    again = typed("data", "convert", boxes, "--to", "yolo", "--out", "there")
+    assert "out must not exist, or be empty; got there with data.yaml in it. --force" in str(again.exception)
+    assert typed("data", "convert", boxes, "--to", "yolo", "--out", "there", "--force").exit_code == 0
+    back = json.loads(typed("data", "convert", "there", "--to", "coco", "--out", "back", "--json").stdout)
+    assert (back["images"], back["objects"], back["losses"]) == (5, 40, [])
+    for split in ("train", "val"):
+        old, new = (
+            json.loads((root / f"annotations/instances_{split}.json").read_text())["annotations"]
+            for root in (boxes, Path("back"))
+        )
+        assert [record["bbox"] for record in new] == [record["bbox"] for record in old]
+    assert "Did you mean 'yolo'?" in str(typed("data", "convert", boxes, "--to", "yol", "--out", "x").exception)
