@@ -9,8 +9,10 @@ from typing import Any
 from torch import nn
 
 from delineate.checks import require
+from delineate.losses.bipartite_multibox import BipartiteMultiBoxLoss
 from delineate.losses.focal_detection import FocalDetectionLoss
 from delineate.losses.instance_detection import InstanceDetectionLoss
+from delineate.losses.localisation import LocalisationLoss
 from delineate.losses.multibox import MultiBoxLoss
 from delineate.losses.region_detection import RegionDetectionLoss
 from delineate.losses.yolo import YOLOLoss, YOLOv2Loss
@@ -19,6 +21,8 @@ from delineate.registry import Registry, unknown_name
 OBJECT_LOSSES: Registry[type[nn.Module]] = Registry(
     "loss",
     {
+        "localisation": LocalisationLoss,
+        "bipartite_multibox": BipartiteMultiBoxLoss,
         "focal_detection": FocalDetectionLoss,
         "multibox": MultiBoxLoss,
         "yolo": YOLOLoss,

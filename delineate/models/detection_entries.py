@@ -10,6 +10,27 @@ _MASK = "He, Gkioxari, Dollar, Girshick: Mask R-CNN, ICCV"
 
 DETECTION_ENTRIES = (
     ModelEntry(
+        "localizer",
+        "delineate.models.localizer:localizer",
+        "detection",
+        "Sermanet, Eigen, Zhang, Mathieu, Fergus, LeCun: OverFeat: Integrated Recognition, Localization and Detection "
+        "using Convolutional Networks, ICLR",
+        2014,
+        "one class and one box for an image, or for exactly so many objects",
+        "resnet18",
+        "localisation",
+    ),
+    ModelEntry(
+        "multibox",
+        "delineate.models.multibox:multibox",
+        "detection",
+        "Erhan, Szegedy, Toshev, Anguelov: Scalable Object Detection using Deep Neural Networks, CVPR",
+        2014,
+        "a fixed number of boxes around priors from k-means, matched to objects one to one",
+        "alexnet",
+        "bipartite_multibox",
+    ),
+    ModelEntry(
         "yolov1",
         "delineate.models.yolov1:yolov1",
         "detection",

@@ -68,6 +68,45 @@ class GridOutputs:
 
 
 @dataclass(frozen=True)
+class SlotOutputs:
+    """What a network says in each of a fixed number of slots: one object, or nothing.
+
+    Args:
+        logits: of the classes, before the softmax; where a slot may be empty by its class, one more, the last, for the
+            background.
+        boxes: xyxy, as shares of the input's width and height: one for all classes (P = 1), or one for each.
+        size: (height, width) of the input, padding included.
+        background: whether the last logit is the background's.
+        objectness: before the sigmoid; None where the classes alone tell whether something is there.
+        priors: what the box of each slot starts from, in the same shares; None where slots have no place of their own.
+    """
+
+    logits: Float[Tensor, "B N _"]
+    boxes: Float[Tensor, "B N P 4"]
+    size: tuple[int, int]
+    background: bool = False
+    objectness: Float[Tensor, "B N"] | None = None
+    priors: Float[Tensor, "N 4"] | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """Object classes."""
+        return self.logits.shape[2] - self.background
+
+    @property
+    def likeliest(self) -> Int64[Tensor, "B N"]:
+        """Of each slot the object class that it shows most likely; of equal ones the first."""
+        return self.logits[..., : self.num_classes].argmax(-1)
+
+    @property
+    def likeliest_boxes(self) -> Float[Tensor, "B N 4"]:
+        """Of each slot the box of its likeliest class."""
+        if self.boxes.shape[2] == 1:
+            return self.boxes[:, :, 0]
+        return self.boxes.take_along_dim(self.likeliest[..., None, None], 2)[:, :, 0]
+
+
+@dataclass(frozen=True)
 class RegionOutputs:
     """What a two-stage network says: of every anchor where something is, then of every region what it is.
 

@@ -30,6 +30,8 @@ from tests.data.object_folder import write_objects
 
 # every detector, small
 SMALL: dict[str, dict[str, Any]] = {
+    "localizer": {"objects": 2, "encoder": "test_resnet", "bins": 2, "hidden": [16]},
+    "multibox": {"encoder": "test_resnet", "bins": 2, "hidden": [16], "dropout": 0.0},
     "retinanet": {"encoder": "resnet18", "channels": 16, "layers": 1, "scale": 3},
     "ssd300": {"width": 0.0625, "norm": "batch"},
     "ssd512": {"width": 0.0625, "norm": "batch"},

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from delineate.postprocess.detection import detected_boxes
-from delineate.structures.outputs import AnchorOutputs, GridOutputs
+from delineate.structures.outputs import AnchorOutputs, GridOutputs, SlotOutputs
 from delineate.structures.scored_boxes import DetectionOptions
 
 
@@ -66,7 +66,7 @@ class DetectorTests:
         model, (images, _) = self.build(), self.batch()
         kinds = {type(model.train(training)(images)) for training in (True, False)}
         assert len(kinds) == 1
-        assert kinds <= {AnchorOutputs, GridOutputs}
+        assert kinds <= {AnchorOutputs, GridOutputs, SlotOutputs}
 
     @pytest.mark.parametrize("channels", [1, 4])
     @torch.no_grad()

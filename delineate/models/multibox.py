@@ -1,0 +1,205 @@
+"""MultiBox: the whole image to a fixed number of boxes, each with a confidence that it holds an object.
+
+Source: Erhan, Szegedy, Toshev, Anguelov, "Scalable Object Detection using Deep Neural Networks", CVPR 2014, section 3.
+Differs: the convolutions are torchvision's AlexNet, padded, and any encoder may take their place; images may be of any
+size. A head for the classes of the boxes is there by default, where the paper asks a second network about each
+(``class_head="none"``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from delineate.checks import require
+from delineate.models.blocks.pooled_features import PooledFeatures, small_linear
+from delineate.models.encoders.creation import create_encoder
+from delineate.models.encoders.encoder import Encoder
+from delineate.ops.padding import pad_to_multiple
+from delineate.registry import unknown_name
+from delineate.structures.outputs import SlotOutputs
+from delineate.structures.scored_boxes import DetectionOptions
+
+Number = float | int
+
+CLASS_HEADS = ("softmax", "none")
+STARTING_CONFIDENCE = 0.01  # most boxes find nothing
+
+
+class MultiBox(nn.Module):
+    """Encoder, fully connected layers, and what they say of each box: confidence, residual to its prior, class.
+
+    Args:
+        encoder: images to features.
+        pooled: the last feature to a vector.
+        priors: xyxy, as shares of the image.
+        num_classes: object classes.
+        classify: whether boxes are told apart by class.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        pooled: PooledFeatures,
+        *,
+        priors: Float[Tensor, "N 4"],
+        num_classes: int,
+        classify: bool,
+    ) -> None:
+        super().__init__()
+        slots = len(priors)
+        self.encoder = encoder
+        self.pooled = pooled
+        self.confidences = small_linear(pooled.width, slots)
+        nn.init.constant_(self.confidences.bias, -math.log((1 - STARTING_CONFIDENCE) / STARTING_CONFIDENCE))
+        self.residuals = small_linear(pooled.width, slots * 4)
+        self.classes = small_linear(pooled.width, slots * num_classes) if classify else None
+        self.register_buffer("priors", priors)
+        self.priors: Tensor
+        self.in_channels = encoder.in_channels
+        self.num_classes = num_classes
+        self.decoding = DetectionOptions(score_threshold=0.01, iou_threshold=0.5, most=min(slots, 100))
+
+    def forward(self, images: Float[Tensor, "B C H W"]) -> SlotOutputs:
+        """Every box; their shares are of the images padded with zeros to the encoder's stride."""
+        padded = pad_to_multiple(images, self.encoder.strides[-1], mode="constant")
+        vector = self.pooled(self.encoder(padded)[-1])
+        slots = len(self.priors)
+        confidences = self.confidences(vector)
+        boxes = self.priors + self.residuals(vector).unflatten(1, (slots, 4))
+        logits = confidences.new_zeros(len(vector), slots, 1)
+        if self.classes is not None:
+            logits = self.classes(vector).unflatten(1, (slots, self.num_classes))
+        return SlotOutputs(
+            logits=logits,
+            boxes=boxes[:, :, None],
+            size=(padded.shape[-2], padded.shape[-1]),
+            objectness=confidences,
+            priors=self.priors,
+        )
+
+
+def tiled_boxes(sides: Sequence[int] = (1, 2, 3, 4, 5, 6)) -> Float[Tensor, "N 4"]:
+    """The image cut into 1, 4, 9, ... equal tiles: priors for data that have not been clustered.
+
+    Args:
+        sides: tiles a side, for each cut.
+
+    Returns:
+        xyxy, as shares of the image.
+
+    Raises:
+        ArgumentError: when there is no side, or one is below 1.
+
+    Example:
+        >>> tiled_boxes((1, 2)).tolist()[:3]
+        [[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.5, 0.5], [0.5, 0.0, 1.0, 0.5]]
+    """
+    require(len(sides) > 0 and all(side >= 1 for side in sides), "sides", "be numbers from 1 on", list(sides))
+    tiles = [
+        [column / side, row / side, (column + 1) / side, (row + 1) / side]
+        for side in sides
+        for row in range(side)
+        for column in range(side)
+    ]
+    return torch.tensor(tiles, dtype=torch.float32)
+
+
+def clustered_boxes(boxes: Float[Tensor, "N 4"], count: int, *, seed: int = 0) -> Float[Tensor, "K 4"]:
+    """The centres of ``count`` clusters of a data set's boxes: the paper's priors.
+
+    Source: Erhan et al., CVPR 2014, section 3 (k-means on the boxes' coordinates).
+    Differs: nothing.
+
+    Args:
+        boxes: xyxy of the training set, as shares of their images.
+        count: of priors.
+        seed: of the first centres; the same boxes and seed give the same priors.
+
+    Returns:
+        In the same shares, by rising area.
+
+    Raises:
+        ArgumentError: when boxes are not (N, 4) and finite, or fewer different ones than ``count``.
+
+    Example:
+        >>> boxes = torch.tensor([[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.7, 0.5], [0.0, 0.0, 1.0, 1.0]])
+        >>> clustered_boxes(boxes, 2)
+        tensor([[0.0000, 0.0000, 0.6000, 0.5000],
+                [0.0000, 0.0000, 1.0000, 1.0000]])
+    """
+    from sklearn.cluster import KMeans  # costs a second, so only where priors are made
+
+    _check_shares("boxes", boxes)
+    different = len(boxes.unique(dim=0))
+    require(1 <= count <= different, "count", f"lie between 1 and the number of different boxes, {different}", count)
+    found = KMeans(count, n_init=10, tol=0, random_state=seed).fit(boxes.double().cpu().numpy())
+    centres = torch.from_numpy(found.cluster_centers_).float()
+    order = (centres[:, 2:] - centres[:, :2]).prod(1).argsort(stable=True)
+    return centres[order]
+
+
+def multibox(
+    num_classes: int,
+    *,
+    priors: Float[Tensor, "N 4"] | Sequence[Sequence[Number]] | None = None,
+    class_head: str = "softmax",
+    in_channels: int = 3,
+    encoder: str = "alexnet",
+    pretrained: bool = False,
+    bins: int = 6,
+    hidden: tuple[int, ...] | list[int] = (4096, 4096),
+    dropout: float | int = 0.5,
+) -> MultiBox:
+    """MultiBox on AlexNet or any other encoder, for images of any size; the paper's are of 220 x 220 pixels.
+
+    With one class and 91 priors: 58,867,975 parameters. With a smaller encoder take fewer hidden units.
+
+    Args:
+        num_classes: object classes.
+        priors: xyxy, as shares of the image, one for each box: :func:`clustered_boxes` finds them. When left out, the
+            91 of :func:`tiled_boxes`.
+        class_head: "softmax" for a class of each box, or "none" (the paper): boxes hold something, all of class 0. With
+            one class there is nothing to tell.
+        in_channels: of the images.
+        encoder: any name of :func:`~delineate.models.encoders.creation.create_encoder`.
+        pretrained: whether the encoder starts from ImageNet weights, which are downloaded.
+        bins: a side, over which the encoder's last feature is averaged.
+        hidden: of the fully connected layers on the bins.
+        dropout: before each of them.
+
+    Raises:
+        UnknownNameError: on an unknown encoder or class head.
+        ArgumentError: when priors are not (N, 4) and finite, or ``bins`` or a width is below 1.
+
+    Example:
+        >>> with torch.device("meta"):
+        ...     model = multibox(1)
+        >>> sum(parameter.numel() for parameter in model.parameters())
+        58867975
+    """
+    if class_head not in CLASS_HEADS:
+        raise unknown_name("class_head", class_head, CLASS_HEADS)
+    boxes = tiled_boxes() if priors is None else torch.as_tensor(priors, dtype=torch.float32)
+    _check_shares("priors", boxes)
+    backbone = create_encoder(encoder, in_channels=in_channels, pretrained=pretrained)
+    return MultiBox(
+        backbone,
+        PooledFeatures(backbone.channels[-1], bins=bins, hidden=hidden, dropout=dropout),
+        priors=boxes,
+        num_classes=num_classes,
+        classify=class_head == "softmax" and num_classes > 1,
+    )
+
+
+def _check_shares(name: str, boxes: Tensor) -> None:
+    shape = tuple(boxes.shape)
+    require(len(shape) == 2 and shape[1] == 4 and shape[0] > 0, name, "be (N, 4) xyxy shares", f"shape {shape}")
+    if boxes.device.type != "meta":
+        far = float(boxes.abs().max())
+        advice = "Divide pixels by the image's width and height."
+        require(bool(boxes.isfinite().all()) and far <= 2, name, "be shares of the image, finite", far, advice)
