@@ -11,6 +11,11 @@ from PIL import Image
 import delineate as dl
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>delineate: a demo</title>
+<style>body {{ font: 16px/1.5 system-ui; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }}
+img {{ width: 31%; margin: 1%; image-rendering: pixelated }}</style>
+<h1>Digits, found and outlined</h1>{parts}"""
+PART = '<h2>{title}</h2><p>{score}. <a href="{report}">The report</a> says what went wrong, and where.</p><p>{pictures}'
 
 
 def delineate(*arguments: str | Path) -> None:
@@ -28,11 +33,21 @@ def free_folder(parent: Path) -> Path:
     return parent / f"demo-{number}"
 
 
-def main(settings: tuple[str, ...] = (), out: Path | None = None) -> Path:
-    """Train on the digits, predict some unseen scenes, and return the report's path."""
+def part(page: Path, run: Path, title: str, score: str) -> str:
+    """A section of the page: pictures of unseen scenes, and the way to the report."""
+    overlays = sorted((run / "predictions" / "overlays").iterdir())[:6]
+    pictures = "".join(f'<img src="{overlay.relative_to(page.parent)}" alt="{overlay.stem}">' for overlay in overlays)
+    report = (run / "report.html").relative_to(page.parent)
+    return PART.format(title=title, score=score, report=report, pictures=pictures)
+
+
+def main(settings: tuple[str, ...] = (), out: Path | None = None, detector: tuple[str, ...] = ()) -> Path:
+    """Train a segmenter and a detector on the digits, predict some unseen scenes, and return the page's path."""
     run = out or free_folder(Path("runs"))
-    changes = [word for setting in settings for word in ("--set", setting)]
-    delineate("train", ROOT / "recipes" / "digits" / "unet.yaml", "--out", run, *changes)
+    runs = {"unet": (run, settings), "retinanet": (run / "detector", detector)}
+    for recipe, (folder, changes) in runs.items():
+        words = [word for setting in changes for word in ("--set", setting)]
+        delineate("train", ROOT / "recipes" / "digits" / f"{recipe}.yaml", "--out", folder, *words)
 
     scenes = run / "scenes"
     scenes.mkdir()
@@ -40,13 +55,22 @@ def main(settings: tuple[str, ...] = (), out: Path | None = None) -> Path:
     for index in range(6):
         image, _ = unseen.read(index)
         Image.fromarray(image).save(scenes / f"scene{index}.png")
-    delineate("predict", run, scenes, "--out", run / "predictions")
+    for folder, _ in runs.values():
+        delineate("predict", folder, scenes, "--out", folder / "predictions")
 
-    scores = dl.open_run(run).read_metrics()
-    print(f"\nmean IoU on the validation scenes: {scores['miou']:.4f}")
-    print(f"overlays to look at: {run / 'predictions' / 'overlays'}")
-    print(f"report: {(run / 'report.html').resolve()}")
-    return run / "report.html"
+    labels, objects = (dl.open_run(folder).read_metrics() for folder, _ in runs.values())
+    told = f"mean IoU on the validation scenes: {labels['miou']:.4f}", f"AP50 of the boxes: {objects['ap50']:.4f}"
+    titles = "Every pixel named: U-Net", "Every digit boxed: RetinaNet"
+    page = run / "demo.html"
+    parts = [
+        part(page, folder, title, score) for (folder, _), title, score in zip(runs.values(), titles, told, strict=True)
+    ]
+    page.write_text(PAGE.format(parts="\n".join(parts)), encoding="utf-8")
+    print("", *told, sep="\n")
+    for folder, _ in runs.values():
+        print(f"report: {(folder / 'report.html').resolve()}")
+    print(f"all of it: {page.resolve()}")
+    return page
 
 
 if __name__ == "__main__":

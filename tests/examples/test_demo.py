@@ -32,10 +32,14 @@ def test_the_demo_runs_to_its_report(demo, tmp_path, monkeypatch, capsys):
         "data.batch_size=64",
         "trainer.threads=1",
     )
-    report = demo.main(small, out=tmp_path / "run")
-    assert report.is_file()
+    boxes = (*small[1:2], "data.batch_size=64", "trainer.threads=1", "model.channels=16")
+    page = demo.main(small, out=tmp_path / "run", detector=boxes)
+    assert page.read_text().count("<img") == 12
+    assert (tmp_path / "run" / "detector" / "report.html").is_file()
+    found = json.loads((tmp_path / "run" / "detector" / "metrics.json").read_text())
     scores = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert f"mean IoU on the validation scenes: {scores['miou']:.4f}" in capsys.readouterr().out
+    assert f"mean IoU on the validation scenes: {scores['miou']:.4f}" in (told := capsys.readouterr().out)
+    assert f"AP50 of the boxes: {found['ap50']:.4f}" in told
     assert len(list((tmp_path / "run" / "predictions" / "overlays").iterdir())) == 6
 
 
