@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from delineate.engine.scoring import score as score
     from delineate.engine.training import train as train
     from delineate.errors import DelineateError as DelineateError
+    from delineate.export.detectors import export_detector as export_detector
     from delineate.export.onnx import export_onnx as export_onnx
     from delineate.models.catalogue import create_model as create_model
     from delineate.models.catalogue import list_models as list_models
@@ -55,6 +56,7 @@ _EXPORTS = {
     "create_model": "delineate.models.catalogue",
     "dataset_statistics": "delineate.data.statistics",
     "evaluate": "delineate.engine.predictors",
+    "export_detector": "delineate.export.detectors",
     "export_onnx": "delineate.export.onnx",
     "list_models": "delineate.models.catalogue",
     "load": "delineate.engine.predictors",

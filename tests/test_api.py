@@ -28,6 +28,7 @@ NAMES = [
     "create_model",
     "dataset_statistics",
     "evaluate",
+    "export_detector",
     "export_onnx",
     "list_models",
     "load",

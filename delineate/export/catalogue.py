@@ -8,13 +8,30 @@ from pathlib import Path
 from torch import nn
 
 from delineate.engine.weights import ModelCard
+from delineate.export.detectors import export_detector
 from delineate.export.onnx import export_onnx
 from delineate.registry import Registry
 
 
 def _onnx(model: nn.Module, path: Path, card: ModelCard) -> Path:
-    return export_onnx(
-        model, path, in_channels=card.preprocessing.channels, preprocessing=card.preprocessing, taxonomy=card.taxonomy
+    if card.task == "semantic":
+        return export_onnx(
+            model,
+            path,
+            in_channels=card.preprocessing.channels,
+            preprocessing=card.preprocessing,
+            taxonomy=card.taxonomy,
+        )
+    size = None if card.fit.get("fit") == "shortest" else card.fit.get("size")  # "shortest" leaves the other side open
+    facts = {"task": card.task, "fit": card.fit, "keypoint_names": card.keypoint_names}
+    return export_detector(
+        model,
+        path,
+        in_channels=card.preprocessing.channels,
+        size=None if size is None else (int(size[0]), int(size[1])),
+        preprocessing=card.preprocessing,
+        taxonomy=card.taxonomy,
+        facts={name: fact for name, fact in facts.items() if fact},
     )
 
 

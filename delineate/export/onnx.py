@@ -7,9 +7,10 @@ import importlib.util
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from delineate.checks import require
 from delineate.errors import ArgumentError, DelineateError, MissingDependencyError
 from delineate.files import replaced_file
+from delineate.structures.outputs import SemanticOutputs
 from delineate.structures.preprocessing import Preprocessing
 from delineate.structures.taxonomy import Taxonomy
 
@@ -48,11 +50,26 @@ class Exported(nn.Module):
             self.register_buffer("mean", mean.view(1, -1, 1, 1))
             self.register_buffer("scale", std.reciprocal().view(1, -1, 1, 1))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits at the size of the images."""
+    def inputs(self, images: Tensor) -> Tensor:
+        """What the model takes of the images."""
+        return (images - self.mean) * self.scale if self.normalises else images
+
+    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Images to try it on."""
         if self.normalises:
-            images = (images - self.mean) * self.scale
-        logits: Tensor = self.model(images).logits
+            return torch.randint(0, 256, shape, generator=generator).float()
+        return torch.randn(*shape, generator=generator)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits at the size of the images.
+
+        Raises:
+            ArgumentError: when the model is no segmenter.
+        """
+        outputs = self.model(self.inputs(images))
+        condition, advice = "be a segmenter", "delineate.export.detectors.export_detector exports detectors."
+        require(isinstance(outputs, SemanticOutputs), "model", condition, type(outputs).__name__, advice)
+        logits: Tensor = outputs.logits
         return logits
 
 
@@ -84,9 +101,43 @@ def export_onnx(
 
     Raises:
         MissingDependencyError: when the libraries of ``delineate[export]`` are not installed.
-        ArgumentError: when ``in_channels`` is not that of ``preprocessing`` or of the model, when the model cannot be
-            exported or outgrows the 2 GB of one file, or when the file's logits differ from the model's by more than a
-            ten-thousandth of the largest one.
+        ArgumentError: when ``in_channels`` is not that of ``preprocessing`` or of the model, when the model is no
+            segmenter, cannot be exported or outgrows the 2 GB of one file, or when the file's logits differ from the
+            model's by more than a ten-thousandth of the largest one.
+    """
+    check_exportable(model, in_channels, preprocessing, check=check)
+    exported = Exported(copy.deepcopy(model), preprocessing).eval().float().cpu()
+    batch, height, width = TRACED_SHAPE
+    program = exported_program(
+        exported,
+        (torch.zeros(batch, in_channels, height, width),),
+        dynamic_shapes={"images": {0: "batch", 2: "height", 3: "width"}},
+        input_names=["images"],
+        output_names=["logits"],
+        opset_version=opset,
+    )
+    program.model.metadata_props.update(metadata(preprocessing, taxonomy))
+    with replaced_file(path) as temporary:
+        program.save(str(temporary), external_data=False)
+        if check:
+            _check(exported, temporary, in_channels)
+    return Path(path)
+
+
+def check_exportable(
+    model: nn.Module, in_channels: int, preprocessing: Preprocessing | None, *, check: bool = True
+) -> None:
+    """Raise unless the libraries are there and the model fits its channels and into one file.
+
+    Args:
+        model: what is exported.
+        in_channels: of the images.
+        preprocessing: of them.
+        check: whether the file is run afterwards, which needs onnxruntime.
+
+    Raises:
+        MissingDependencyError: when the libraries of ``delineate[export]`` are not installed.
+        ArgumentError: otherwise.
     """
     for library in ("onnx", "onnxscript", *(["onnxruntime"] if check else [])):
         if importlib.util.find_spec(library) is None:
@@ -104,31 +155,21 @@ def export_onnx(
     bytes_needed = sum(value.numel() * 4 for value in model.state_dict().values())
     require(bytes_needed < LARGEST_FILE, "model", "fit into one ONNX file of 2 GB", f"{bytes_needed / 1e9:.1f} GB")
 
-    exported = Exported(copy.deepcopy(model), preprocessing).eval().float().cpu()
-    program = _exported_program(exported, in_channels, opset)
-    program.model.metadata_props.update(_metadata(preprocessing, taxonomy))
-    with replaced_file(path) as temporary:
-        program.save(str(temporary), external_data=False)
-        if check:
-            _check(exported, temporary, in_channels)
-    return Path(path)
 
+def exported_program(module: nn.Module, example: tuple[Tensor, ...], **options: Any) -> torch.onnx.ONNXProgram:
+    """``module`` as an ONNX graph, without a word from the exporter.
 
-def _exported_program(exported: Exported, in_channels: int, opset: int | None) -> torch.onnx.ONNXProgram:
-    batch, height, width = TRACED_SHAPE
-    example = torch.zeros(batch, in_channels, height, width)
+    Args:
+        module: in evaluation mode.
+        example: its arguments.
+        options: of :func:`torch.onnx.export`.
+
+    Raises:
+        ArgumentError: when ONNX cannot express it, with the reason.
+    """
     with _quiet():
         try:
-            program = torch.onnx.export(
-                exported,
-                (example,),
-                dynamo=True,
-                dynamic_shapes={"images": {0: "batch", 2: "height", 3: "width"}},
-                input_names=["images"],
-                output_names=["logits"],
-                opset_version=opset,
-                verbose=False,
-            )
+            program = torch.onnx.export(module, example, dynamo=True, verbose=False, **options)
         except torch.onnx.OnnxExporterError as error:
             if isinstance(error.__cause__, DelineateError):  # the model says itself why not
                 raise error.__cause__ from None
@@ -153,8 +194,17 @@ def _quiet() -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
-def _metadata(preprocessing: Preprocessing | None, taxonomy: Taxonomy | None) -> dict[str, str]:
-    values: dict[str, object] = {}
+def metadata(
+    preprocessing: Preprocessing | None, taxonomy: Taxonomy | None, facts: Mapping[str, object] | None = None
+) -> dict[str, str]:
+    """What the file says of itself beside its graph: names to JSON, and "input", which is plain text.
+
+    Args:
+        preprocessing: that is part of the graph.
+        taxonomy: of the classes.
+        facts: anything more.
+    """
+    values: dict[str, object] = dict(facts or {})
     if preprocessing is not None:
         values |= preprocessing.to_dict()
     if taxonomy is not None:
@@ -164,23 +214,25 @@ def _metadata(preprocessing: Preprocessing | None, taxonomy: Taxonomy | None) ->
     return {"input": "normalised" if preprocessing is None else "pixels", **texts}
 
 
-def _check(exported: Exported, path: Path, in_channels: int) -> None:
-    """Compare the file with the model, on noise; raise unless they agree."""
+def session_of(path: Path) -> Any:
+    """The file in onnxruntime on the CPU, with as many threads as PyTorch has and no word below an error."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
     options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _check(exported: Exported, path: Path, in_channels: int) -> None:
+    """Compare the file with the model, on noise; raise unless they agree."""
+    session = session_of(path)
     generator = torch.Generator().manual_seed(0)
     for batch, height, width in CHECKED_SHAPES:
         size = f"{batch} x {in_channels} x {height} x {width}"
         differences = []
         for _ in range(DRAWS):
-            if exported.normalises:
-                images = torch.randint(0, 256, (batch, in_channels, height, width), generator=generator).float()
-            else:
-                images = torch.randn(batch, in_channels, height, width, generator=generator)
+            images = exported.noise((batch, in_channels, height, width), generator)
             with torch.inference_mode():
                 expected = exported(images)
             (found,) = session.run(["logits"], {"images": images.numpy()})

@@ -8,7 +8,7 @@ pyramid's as torchvision has it: RoIAlign with two samples a bin and a side, una
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,22 +19,23 @@ from torch import Tensor, nn
 from delineate.checks import require
 from delineate.models.blocks.convolutional_classifier import vgg16_weights
 from delineate.models.blocks.detection_pyramid import detection_pyramid
+from delineate.models.blocks.region_pooling import FeaturePool, Pool, PyramidPool
 from delineate.models.blocks.region_proposals import ProposalOptions, RegionProposalNetwork
 from delineate.models.encoders.creation import create_encoder
 from delineate.models.encoders.encoder import Encoder
 from delineate.models.encoders.torchvision_encoder import StagedEncoder, adapt_first_convolution, vgg_layers
+from delineate.models.published_detectors import check_published, load_published
 from delineate.ops.anchors import base_anchors, rpn_base_anchors
 from delineate.ops.box_assignment import assign_by_iou
 from delineate.ops.box_sampling import sample_balanced
 from delineate.ops.padding import pad_to_multiple
-from delineate.ops.roi_align import pyramid_roi_align
-from delineate.ops.roi_pool import roi_pool
 from delineate.ops.true_boxes import true_boxes
 from delineate.structures.outputs import RegionOutputs
+from delineate.structures.scored_boxes import DetectionOptions
 
 Targets = Sequence[Mapping[str, Any]]
-Pool = Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
 VARIANTS = ("v1", "v2")
+NETWORKS = {"v1": "fasterrcnn_resnet50_fpn", "v2": "fasterrcnn_resnet50_fpn_v2"}  # torchvision's
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class FasterRCNN(nn.Module):
         multiple: images are padded with zeros to multiples of it.
         pooled_levels: how many of the levels regions are read from, the finest.
         sampling: of the regions in training.
+        decoding: how objects are read from the outputs.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class FasterRCNN(nn.Module):
         multiple: int,
         pooled_levels: int,
         sampling: RegionSampling = RegionSampling(),
+        decoding: DetectionOptions = DetectionOptions(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -102,6 +105,7 @@ class FasterRCNN(nn.Module):
         self.multiple = multiple
         self.pooled_levels = pooled_levels
         self.sampling = sampling
+        self.decoding = decoding
 
     def forward(
         self,
@@ -172,46 +176,6 @@ class FasterRCNN(nn.Module):
         return chosen, torch.cat(matches)
 
 
-class PyramidPool:
-    """RoIAlign of each region from the level that suits its size, two samples a bin and a side.
-
-    Args:
-        strides: of the levels.
-        size: bins a side.
-    """
-
-    def __init__(self, strides: Sequence[int], size: int) -> None:
-        self.strides = tuple(strides)
-        self.size = size
-
-    def __call__(
-        self, levels: Sequence[Tensor], boxes: Float[Tensor, "R 4"], images: Int64[Tensor, " R"]
-    ) -> Float[Tensor, "R C S S"]:
-        """The pooled features."""
-        return pyramid_roi_align(
-            levels, boxes, images, strides=self.strides, output_size=self.size, sampling_ratio=2, aligned=False
-        )
-
-
-class FeaturePool:
-    """Max-pooling of each region of one map, on a grid of whole pixels.
-
-    Args:
-        stride: of the map.
-        size: bins a side.
-    """
-
-    def __init__(self, stride: int, size: int) -> None:
-        self.stride = stride
-        self.size = size
-
-    def __call__(
-        self, levels: Sequence[Tensor], boxes: Float[Tensor, "R 4"], images: Int64[Tensor, " R"]
-    ) -> Float[Tensor, "R C S S"]:
-        """The pooled features."""
-        return roi_pool(levels[0], boxes, images, output_size=self.size, spatial_scale=1 / self.stride)
-
-
 def pyramid_rcnn_parts(
     *,
     in_channels: int,
@@ -247,7 +211,8 @@ def pyramid_rcnn_parts(
     backbone = create_encoder(encoder, in_channels=in_channels, pretrained=pretrained)
     second = variant == "v2"
     neck = detection_pyramid(backbone, finest=4, extra="pool", channels=channels, norm="batch" if second else "none")
-    bases = [base_anchors([scale * stride]) for stride in neck.strides]
+    with torch.device("cpu"):  # where a model is described without memory, its anchors are numbers all the same
+        bases = [base_anchors([scale * stride]) for stride in neck.strides]
     network = RegionProposalNetwork(
         channels, channels, bases, layers=2 if second else 1, options=ProposalOptions(after=after)
     )
@@ -281,6 +246,7 @@ def faster_rcnn(
     in_channels: int = 3,
     encoder: str = "resnet50",
     pretrained: bool = False,
+    weights: str | None = None,
     channels: int = 256,
     hidden: int = 1024,
     variant: str = "v1",
@@ -298,6 +264,8 @@ def faster_rcnn(
         in_channels: of the images.
         encoder: any name of :func:`~delineate.models.encoders.creation.create_encoder`.
         pretrained: whether the encoder starts from ImageNet weights, which are downloaded.
+        weights: "coco" downloads torchvision's weights of the whole network; see
+            :func:`~delineate.models.published_detectors.load_published`.
         channels: of the pyramid.
         hidden: of the box head.
         variant: torchvision's "v1" or "v2".
@@ -306,8 +274,9 @@ def faster_rcnn(
         after: proposals of an image that are looked at outside of training.
 
     Raises:
-        UnknownNameError: on an unknown encoder.
-        ArgumentError: on another variant, or when a number is not above 0.
+        UnknownNameError: on an unknown encoder or weights.
+        ArgumentError: on another variant, when a number is not above 0, or on weights that were not published for these
+            options.
 
     Example:
         >>> with torch.device("meta"):
@@ -315,10 +284,11 @@ def faster_rcnn(
         >>> sum(parameter.numel() for parameter in model.parameters())
         41808406
     """
+    check_published(weights, NETWORKS.get(variant), encoder=encoder, channels=channels, hidden=hidden, scale=scale)
     parts = pyramid_rcnn_parts(
         in_channels=in_channels,
         encoder=encoder,
-        pretrained=pretrained,
+        pretrained=pretrained and weights is None,
         channels=channels,
         hidden=hidden,
         variant=variant,
@@ -326,7 +296,10 @@ def faster_rcnn(
         regions=regions,
         after=after,
     )
-    return FasterRCNN(**parts, num_classes=num_classes)
+    model = FasterRCNN(**parts, num_classes=num_classes)
+    if weights is not None:
+        load_published(model, NETWORKS[variant])
+    return model
 
 
 class LastFeature(nn.Module):
@@ -382,11 +355,13 @@ def faster_rcnn_vgg16(
         *(nn.Flatten(), first, nn.ReLU(inplace=True), nn.Dropout()),
         *(second, nn.ReLU(inplace=True), nn.Dropout()),
     )
+    with torch.device("cpu"):
+        bases = [rpn_base_anchors()]
     options = ProposalOptions(before_training=12_000, before=6_000, after_training=2_000, after=300, min_size=16)
     return FasterRCNN(
         encoder,
         LastFeature(),
-        RegionProposalNetwork(channels, channels, [rpn_base_anchors()], scoring="softmax", options=options),
+        RegionProposalNetwork(channels, channels, bases, scoring="softmax", options=options),
         FeaturePool(16, 7),
         head,
         hidden=hidden,
@@ -394,4 +369,5 @@ def faster_rcnn_vgg16(
         multiple=1,
         pooled_levels=1,
         sampling=RegionSampling(least_negative=0.1, count=regions),
+        decoding=DetectionOptions(iou_threshold=0.3),  # as released
     )

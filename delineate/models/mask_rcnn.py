@@ -14,10 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from delineate.checks import require
-from delineate.models.faster_rcnn import FasterRCNN, PyramidPool, Targets, pyramid_rcnn_parts
+from delineate.models.blocks.region_pooling import PyramidPool
+from delineate.models.faster_rcnn import FasterRCNN, Targets, pyramid_rcnn_parts
+from delineate.models.published_detectors import check_published, load_published
 from delineate.structures.outputs import RegionOutputs
 
 JOINTS = 17  # of COCO's persons
+MASK_NETWORKS = {"v1": "maskrcnn_resnet50_fpn", "v2": "maskrcnn_resnet50_fpn_v2"}  # torchvision's
+KEYPOINT_NETWORK = "keypointrcnn_resnet50_fpn"
 
 
 class MaskHead(nn.Sequential):
@@ -129,6 +133,7 @@ def mask_rcnn(
     in_channels: int = 3,
     encoder: str = "resnet50",
     pretrained: bool = False,
+    weights: str | None = None,
     channels: int = 256,
     hidden: int = 1024,
     head_channels: int = 256,
@@ -148,6 +153,8 @@ def mask_rcnn(
         in_channels: of the images.
         encoder: any name of :func:`~delineate.models.encoders.creation.create_encoder`.
         pretrained: whether the encoder starts from ImageNet weights, which are downloaded.
+        weights: "coco" downloads torchvision's weights of the whole network; see
+            :func:`~delineate.models.published_detectors.load_published`.
         channels: of the pyramid.
         hidden: of the box head.
         head_channels: of the mask head.
@@ -157,8 +164,9 @@ def mask_rcnn(
         after: proposals of an image that are looked at outside of training.
 
     Raises:
-        UnknownNameError: on an unknown encoder.
-        ArgumentError: on another variant, or when a number is not above 0.
+        UnknownNameError: on an unknown encoder or weights.
+        ArgumentError: on another variant, when a number is not above 0, or on weights that were not published for these
+            options.
 
     Example:
         >>> import torch
@@ -167,11 +175,13 @@ def mask_rcnn(
         >>> sum(parameter.numel() for parameter in model.parameters())
         44454256
     """
+    given = {"channels": channels, "hidden": hidden, "head_channels": head_channels, "scale": scale}
+    check_published(weights, MASK_NETWORKS.get(variant), encoder=encoder, **given)
     norm = "batch" if variant == "v2" else "none"
     parts = pyramid_rcnn_parts(
         in_channels=in_channels,
         encoder=encoder,
-        pretrained=pretrained,
+        pretrained=pretrained and weights is None,
         channels=channels,
         hidden=hidden,
         variant=variant,
@@ -181,7 +191,10 @@ def mask_rcnn(
     )
     head = MaskHead(channels, head_channels, num_classes, norm=norm)
     pool = PyramidPool(parts["pool"].strides, 14)
-    return DescribingRCNN(head, "masks", pool, num_classes=num_classes, **parts)
+    model = DescribingRCNN(head, "masks", pool, num_classes=num_classes, **parts)
+    if weights is not None:
+        load_published(model, MASK_NETWORKS[variant])
+    return model
 
 
 def keypoint_rcnn(
@@ -191,6 +204,7 @@ def keypoint_rcnn(
     joints: int = JOINTS,
     encoder: str = "resnet50",
     pretrained: bool = False,
+    weights: str | None = None,
     channels: int = 256,
     hidden: int = 1024,
     head_channels: int = 512,
@@ -209,6 +223,8 @@ def keypoint_rcnn(
         joints: of an object.
         encoder: any name of :func:`~delineate.models.encoders.creation.create_encoder`.
         pretrained: whether the encoder starts from ImageNet weights, which are downloaded.
+        weights: "coco" downloads torchvision's weights of the whole network; see
+            :func:`~delineate.models.published_detectors.load_published`.
         channels: of the pyramid.
         hidden: of the box head.
         head_channels: of the keypoint head.
@@ -217,8 +233,8 @@ def keypoint_rcnn(
         after: proposals of an image that are looked at outside of training.
 
     Raises:
-        UnknownNameError: on an unknown encoder.
-        ArgumentError: when a number is not above 0.
+        UnknownNameError: on an unknown encoder or weights.
+        ArgumentError: when a number is not above 0, or on weights that were not published for these options.
 
     Example:
         >>> import torch
@@ -228,10 +244,12 @@ def keypoint_rcnn(
         59190378
     """
     require(joints > 0, "joints", "be above 0", joints)
+    given = {"channels": channels, "hidden": hidden, "head_channels": head_channels, "scale": scale}
+    check_published(weights, KEYPOINT_NETWORK, encoder=encoder, **given)
     parts = pyramid_rcnn_parts(
         in_channels=in_channels,
         encoder=encoder,
-        pretrained=pretrained,
+        pretrained=pretrained and weights is None,
         channels=channels,
         hidden=hidden,
         variant="v1",
@@ -240,4 +258,8 @@ def keypoint_rcnn(
         after=after,
     )
     head = KeypointHead(channels, head_channels, joints)
-    return DescribingRCNN(head, "keypoints", PyramidPool(parts["pool"].strides, 14), num_classes=num_classes, **parts)
+    pool = PyramidPool(parts["pool"].strides, 14)
+    model = DescribingRCNN(head, "keypoints", pool, num_classes=num_classes, **parts)
+    if weights is not None:
+        load_published(model, KEYPOINT_NETWORK)
+    return model

@@ -23,10 +23,13 @@ from delineate.models.blocks.convolutional_classifier import (
 )
 from delineate.models.blocks.initialisation import initialise_classifier, initialise_relu_network
 from delineate.models.encoders.torchvision_encoder import adapt_first_convolution, vgg_layers
+from delineate.models.published_detectors import check_published, load_published, ssd_preprocessing
 from delineate.ops.anchors import SSD300_COCO, SSD300_VOC, SSD512_COCO, SSD512_VOC, DefaultBoxes, ssd_default_boxes
 from delineate.ops.box_coding import SSD_WEIGHTS
 from delineate.registry import unknown_name
 from delineate.structures.outputs import AnchorOutputs
+from delineate.structures.preprocessing import Preprocessing
+from delineate.structures.scored_boxes import DetectionOptions
 
 NORMS = ("none", "batch")
 BOXES = {300: {"voc": SSD300_VOC, "coco": SSD300_COCO}, 512: {"voc": SSD512_VOC, "coco": SSD512_COCO}}
@@ -36,6 +39,7 @@ EXTRAS = {
     512: ((256, 512, 3, 2, 1), (128, 256, 3, 2, 1), (128, 256, 3, 2, 1), (128, 256, 3, 2, 1), (128, 256, 4, 1, 1)),
 }
 SCALE = 20.0
+NETWORK = "ssd300_vgg16"  # torchvision's
 
 
 class ScaledUnitNorm(nn.Module):
@@ -69,6 +73,9 @@ class SSD(nn.Module):
         size: side of the square images that strides and scales are meant for.
         most: the longest side of a default box, as a share of the image's; None for no limit.
     """
+
+    decoding = DetectionOptions(score_threshold=0.01, iou_threshold=0.45, candidates=400, groups="class", most=200)
+    preprocessing: Preprocessing  # there only when it is not the usual one
 
     def __init__(
         self,
@@ -135,25 +142,31 @@ def ssd300(
     *,
     in_channels: int = 3,
     pretrained: bool = False,
+    weights: str | None = None,
     width: float | int = 1.0,
     norm: str = "none",
     boxes: str = "voc",
 ) -> SSD:
     """SSD for images of 300 x 300 pixels: 8,732 default boxes.
 
-    With 20 classes: 26,285,486 parameters; with 80, 34,305,206. VOC 2007 mAP 77.2 (paper, with its full augmentation).
+    With 20 classes: 26,285,486 parameters; with 80, 34,305,206. VOC 2007 mAP 77.2 (paper, with its full augmentation);
+    COCO val AP 25.1 (torchvision).
 
     Args:
         num_classes: object classes; a softmax over them and the background.
         in_channels: of the images.
         pretrained: whether VGG16's convolutions start from ImageNet weights, which are downloaded.
+        weights: with ``boxes="coco"``, "coco" downloads torchvision's weights of the whole network; see
+            :func:`~delineate.models.published_detectors.load_published`. The model then says in ``preprocessing``
+            what they expect of images, which is not what other models do.
         width: every layer has this share of its channels.
         norm: "none" (the paper), or "batch" behind every convolution.
         boxes: "voc", or "coco" for smaller objects.
 
     Raises:
-        UnknownNameError: on another norm or other boxes.
-        ArgumentError: when ``width`` is not above 0, or not 1 with pretrained weights.
+        UnknownNameError: on another norm, other boxes or weights.
+        ArgumentError: when ``width`` is not above 0, or not 1 with pretrained weights, or on weights that were not
+            published for these options.
 
     Example:
         >>> with torch.device("meta"):
@@ -161,7 +174,13 @@ def ssd300(
         >>> sum(parameter.numel() for parameter in model.parameters())
         26285486
     """
-    return _ssd(300, num_classes, in_channels, pretrained=pretrained, width=width, norm=norm, boxes=boxes)
+    check_published(weights, NETWORK, width=width, norm=norm, boxes=boxes)
+    download = pretrained and weights is None
+    model = _ssd(300, num_classes, in_channels, pretrained=download, width=width, norm=norm, boxes=boxes)
+    if weights is not None:
+        load_published(model, NETWORK)
+        model.preprocessing = ssd_preprocessing(in_channels)
+    return model
 
 
 def ssd512(

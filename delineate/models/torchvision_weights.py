@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from timm.models import adapt_input_conv
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision import models
 
 from delineate.errors import ArgumentError
@@ -43,6 +43,7 @@ CLASSIFIERS = {
     },
 }
 LAST_LAYERS = ("classifier.classify.", "auxiliary.classify.")
+FIRST_LAYERS = ("stages.0.0.weight", "model.conv1.weight")
 
 
 def coco_class_names() -> tuple[str, ...]:
@@ -68,7 +69,7 @@ def checked_weights(weights: str | None, architecture: str, encoder: str) -> Non
         return
     if weights not in WEIGHTS:
         raise unknown_name("weights", weights, WEIGHTS)
-    if _plain(encoder) not in ENCODERS:
+    if plain_name(encoder) not in ENCODERS:
         raise ArgumentError(
             f"weights must be None with encoder '{encoder}'; got '{weights}'. torchvision published {architecture} "
             f"weights for {' and '.join(ENCODERS)}."
@@ -90,22 +91,48 @@ def load_coco_weights(model: ContextSegmenter, architecture: str, encoder: str) 
     """
     if any(parameter.is_meta for parameter in model.parameters()):
         return
-    published = _published(architecture, _plain(encoder))
+    state = published_state(_published(architecture, plain_name(encoder)))
+    renamed = from_torchvision(state, architecture, staged=isinstance(model.encoder, StagedEncoder))
+    if model.num_classes != len(coco_class_names()):
+        renamed = {name: value for name, value in renamed.items() if not name.startswith(LAST_LAYERS)}
+    if model.auxiliary is None:
+        renamed = {name: value for name, value in renamed.items() if not name.startswith("auxiliary.")}
+    load_renamed(model, renamed, in_channels=model.in_channels)
+
+
+def published_state(published: Any) -> dict[str, Tensor]:
+    """What torchvision published: downloaded once, checked by its hash, read as tensors alone.
+
+    Args:
+        published: a member of one of torchvision's enumerations of weights.
+
+    Raises:
+        ArgumentError: when it cannot be downloaded.
+    """
     try:
-        state = published.get_state_dict(progress=False, check_hash=True)
+        state: dict[str, Tensor] = published.get_state_dict(progress=False, check_hash=True)
     except OSError as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ArgumentError(
             f"weights must be downloaded once when they are 'coco'; that failed ({reason}). Leave weights out to train "
             "without them."
         ) from error
-    renamed = from_torchvision(state, architecture, staged=isinstance(model.encoder, StagedEncoder))
-    if model.num_classes != len(coco_class_names()):
-        renamed = {name: value for name, value in renamed.items() if not name.startswith(LAST_LAYERS)}
-    if model.auxiliary is None:
-        renamed = {name: value for name, value in renamed.items() if not name.startswith("auxiliary.")}
-    first = next(name for name in renamed if name.endswith(("stages.0.0.weight", "model.conv1.weight")))
-    renamed[first] = adapt_input_conv(model.in_channels, renamed[first])
+    return state
+
+
+def load_renamed(model: nn.Module, renamed: Mapping[str, Tensor], *, in_channels: int) -> None:
+    """Give ``model`` these weights, the first layer's summed or repeated for its channels; the others stay.
+
+    Args:
+        model: any.
+        renamed: by the model's names.
+        in_channels: of its images.
+
+    Raises:
+        ArgumentError: when the model lacks one of them, or has it in another shape; then nothing has changed.
+    """
+    first = next(name for name in renamed if name.endswith(FIRST_LAYERS))
+    renamed = {**renamed, first: adapt_input_conv(in_channels, renamed[first])}
     expected = model.state_dict()
     for name, value in renamed.items():
         found = tuple(expected[name].shape) if name in expected else "no such layer"
@@ -143,7 +170,13 @@ def from_torchvision(state: Mapping[str, Tensor], architecture: str, *, staged: 
     return renamed
 
 
-def _plain(encoder: str) -> str:
+def plain_name(encoder: str) -> str:
+    """An encoder's name without its library in front and its weights behind.
+
+    Example:
+        >>> plain_name("timm/resnet50.a1_in1k")
+        'resnet50'
+    """
     return encoder.rpartition("/")[2].partition(".")[0]
 
 

@@ -17,6 +17,7 @@ from delineate.checks import require
 from delineate.models.blocks.darknet import LEAK, POOL, DarknetConv, Layer, darknet_layers, scaled
 from delineate.registry import unknown_name
 from delineate.structures.outputs import GridOutputs
+from delineate.structures.scored_boxes import DetectionOptions
 
 STRIDE = 64
 NORMS = ("none", "batch")
@@ -73,6 +74,9 @@ class YOLOv1(nn.Module):
         form: how the head's numbers lie: "cells" for cell by cell, "parts" for all class scores, then all confidences,
             then all boxes, as the released network has them.
     """
+
+    # as released, for evaluation, where every box counts down to the faintest; its demonstration shows those above 0.2
+    decoding = DetectionOptions(score_threshold=0.001, iou_threshold=0.5, groups="class", most=300)
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ from delineate.models.blocks.darknet import POOL, DarknetConv, Layer, darknet_la
 from delineate.ops.anchors import YOLOV2_VOC_PRIORS
 from delineate.ops.padding import pad_to_multiple
 from delineate.structures.outputs import GridOutputs
+from delineate.structures.scored_boxes import DetectionOptions
 
 STRIDE = 32
 # up to the map at stride 16, which the passthrough takes; from there to stride 32
@@ -79,6 +80,9 @@ class YOLOv2(nn.Module):
         priors: width and height of the boxes of each cell, in cells.
         num_classes: object classes.
     """
+
+    # as released, for evaluation, where every box counts down to the faintest; its demonstration shows those above 0.24
+    decoding = DetectionOptions(score_threshold=0.005, iou_threshold=0.45, groups="class", most=300)
 
     def __init__(
         self,

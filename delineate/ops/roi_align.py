@@ -195,9 +195,12 @@ def _check_pyramid(features: Sequence[Tensor], strides: Sequence[int]) -> None:
         coarse == 2 * fine for fine, coarse in pairwise(strides)
     )
     require(fit, "strides", "be powers of 2, each twice the one before", tuple(strides), "Leave out other maps.")
-    alike = {(level.shape[0], level.shape[1], level.dtype, level.device) for level in features}
+    first = features[0]  # compared one by one: sizes that an export leaves open cannot be put in a set
     require(
-        len(alike) == 1,
+        all(
+            level.shape[:2] == first.shape[:2] and level.dtype == first.dtype and level.device == first.device
+            for level in features
+        ),
         "features",
         "have the same number of images and channels, type and device on every level",
         [(tuple(level.shape), level.dtype) for level in features],

@@ -113,6 +113,23 @@ def test_images_without_any_object_train_too() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("factory", ["pyramid", "vgg16"])
+def test_described_without_memory_it_keeps_its_anchors(factory: str) -> None:
+    create = small if factory == "pyramid" else lambda: faster_rcnn_vgg16(3, width=0.1, hidden=16)
+    model = create().eval()
+    with torch.device("meta"):
+        other = create().eval()
+    other.load_state_dict(model.state_dict(), assign=True)
+    assert torch.equal(other(images(1)).regions, model(images(1)).regions)
+
+
+def test_objects_are_read_as_released() -> None:
+    with torch.device("meta"):
+        assert faster_rcnn(3).decoding == DetectionOptions(score_threshold=0.05, iou_threshold=0.5, most=100)
+        assert faster_rcnn_vgg16(3).decoding == DetectionOptions(score_threshold=0.05, iou_threshold=0.3, most=100)
+
+
+@torch.no_grad()
 def scale_outputs(model: nn.Module, layer: nn.Module, deviation: float) -> None:
     """Random networks say next to nothing or all too much: let this layer's answers vary as a trained one's do."""
     said: list[Tensor] = []

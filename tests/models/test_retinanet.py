@@ -17,10 +17,11 @@ class TestRetinaNet(DetectorTests):
     options = {"encoder": "resnet18", "channels": 16, "layers": 1}
     published = [
         ({"num_classes": 80}, 37_968_692),
-        ({"num_classes": 80, "extra": "pyramid"}, 33_839_924),
+        ({"num_classes": 80, "variant": "v1"}, 33_839_924),
+        ({"num_classes": 80, "variant": "v2"}, 37_970_740),
         # torchvision's, with the 53,120 numbers of the encoder's batch norm that it keeps frozen
-        ({"num_classes": 91, "extra": "pyramid"}, 34_014_999 + 53_120),
-        ({"num_classes": 91, "norm": "group"}, 38_198_935),
+        ({"num_classes": 91, "variant": "v1"}, 34_014_999 + 53_120),
+        ({"num_classes": 91, "variant": "v2"}, 38_198_935),
     ]
 
     @torch.no_grad()
@@ -43,6 +44,22 @@ class TestRetinaNet(DetectorTests):
         assert torch.allclose(model.classes[-1].bias, torch.tensor(-4.59512))
         assert model.boxes[-1].bias.abs().max() == 0
 
+    @torch.no_grad()
+    def test_described_without_memory_it_keeps_its_anchors(self) -> None:
+        model, images = self.build().eval(), torch.randn(1, 3, 64, 96)
+        with torch.device("meta"):
+            other = self.build().eval()
+        other.load_state_dict(model.state_dict(), assign=True)
+        assert torch.equal(other(images).anchors, model(images).anchors)
+
+    def test_variants_are_options(self) -> None:
+        first, second = self.build(variant="v1"), self.build(variant="v2")
+        assert first.pyramid.extra.source == "pyramid"
+        assert isinstance(second.classes[1], torch.nn.GroupNorm)
+        assert isinstance(self.build(variant="v2", norm="none").classes[1], torch.nn.ReLU)
+        assert second.bases[0][4].tolist() == [-20, -20, 20, 20]  # whole pixels
+        assert (self.build().decoding.most, first.decoding.most) == (100, 300)
+
     def test_heads_have_the_published_number_of_parameters(self) -> None:
         with torch.device("meta"):
             model = retinanet(80)
@@ -61,6 +78,8 @@ def test_anchors_span_32_to_813_pixels() -> None:
 def test_what_is_unknown_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="encoder"):
         retinanet(3, extra="encodr")
+    with pytest.raises(UnknownNameError, match="variant"):
+        retinanet(3, variant="v3")
     with pytest.raises(UnknownNameError, match="group"):
         retinanet(3, norm="groups")
     with pytest.raises(ArgumentError, match="scale must be above 0"):

@@ -10,7 +10,13 @@ from torchvision.models.detection.image_list import ImageList
 
 from delineate.models.retinanet import retinanet
 from delineate.models.ssd import ssd300
-from delineate.models.torchvision_detectors import renamed_state, retinanet_state, selected_classes, ssd_state
+from delineate.models.torchvision_detectors import (
+    faster_rcnn_state,
+    renamed_state,
+    retinanet_state,
+    selected_classes,
+    ssd_state,
+)
 from delineate.postprocess.detection import detected_boxes
 from delineate.structures.outputs import AnchorOutputs
 from delineate.structures.scored_boxes import DetectionOptions
@@ -46,7 +52,7 @@ def retinanets() -> tuple[nn.Module, AnchorOutputs, Tensor, nn.Module]:
     theirs = detection.retinanet_resnet50_fpn(weights=None, weights_backbone=None, num_classes=7)
     lively(theirs, [theirs.head.classification_head.cls_logits, theirs.head.regression_head.bbox_reg])
     state = retinanet_state(theirs.state_dict())
-    ours = loaded(retinanet(7, encoder="torchvision/resnet50", extra="pyramid", whole_sizes=True), state)
+    ours = loaded(retinanet(7, encoder="torchvision/resnet50", variant="v1"), state)
     images = torch.randn(2, 3, *SIZE)
     with torch.no_grad():
         return theirs, ours(images), images, ours
@@ -83,7 +89,7 @@ def test_timms_encoder_takes_the_same_weights(
     retinanets: tuple[nn.Module, AnchorOutputs, Tensor, nn.Module],
 ) -> None:
     theirs, outputs, images, _ = retinanets
-    ours = retinanet(7, encoder="resnet50", extra="pyramid", whole_sizes=True)
+    ours = retinanet(7, encoder="resnet50", variant="v1")
     loaded(ours, retinanet_state(theirs.state_dict(), staged=False))
     with torch.no_grad():
         torch.testing.assert_close(ours(images).logits, outputs.logits, rtol=0, atol=1e-4)
@@ -93,7 +99,7 @@ def test_timms_encoder_takes_the_same_weights(
 def test_the_second_retinanet_says_what_torchvisions_says() -> None:
     torch.manual_seed(1)
     theirs = detection.retinanet_resnet50_fpn_v2(weights=None, weights_backbone=None, num_classes=5).eval()
-    ours = retinanet(5, encoder="torchvision/resnet50", norm="group", whole_sizes=True)
+    ours = retinanet(5, encoder="torchvision/resnet50", variant="v2")
     loaded(ours, retinanet_state(theirs.state_dict(), norm="group"))
     images = torch.randn(1, 3, *SIZE)
     heads, _, _ = outputs_of(theirs, images)
@@ -104,7 +110,7 @@ def test_the_second_retinanet_says_what_torchvisions_says() -> None:
 def test_ssd_says_and_detects_what_torchvisions_does() -> None:
     torch.manual_seed(2)
     theirs = detection.ssd300_vgg16(weights=None, weights_backbone=None, num_classes=5).eval()
-    ours = loaded(ssd300(4, boxes="coco"), ssd_state(theirs.state_dict(), num_classes=4))
+    ours = loaded(ssd300(4, boxes="coco"), ssd_state(theirs.state_dict()))
     images = torch.randn(1, 3, 300, 300)
     heads, anchors, _ = outputs_of(theirs, images)
     outputs = ours(images)
@@ -128,3 +134,13 @@ def test_a_name_without_a_place_is_an_error() -> None:
 def test_classes_are_selected_at_every_anchor() -> None:
     weight = torch.arange(8.0).reshape(8, 1)  # two anchors of four classes
     assert selected_classes(weight, [3, 1], count=4).flatten().tolist() == [3, 1, 7, 5]
+
+
+def test_labels_are_selected_and_the_background_comes_last() -> None:
+    state = {"roi_heads.box_predictor.cls_score.bias": torch.arange(5.0)}
+    state |= {"roi_heads.box_predictor.bbox_pred.bias": torch.arange(20.0)}
+    state |= {name.replace("bias", "weight"): value[:, None] for name, value in state.items()}
+    renamed = faster_rcnn_state(state, labels=[2, 4])
+    assert renamed["classes.bias"].tolist() == [2, 4, 0]
+    assert renamed["boxes.weight"].flatten().tolist() == [8, 9, 10, 11, 16, 17, 18, 19, 0, 1, 2, 3]
+    assert faster_rcnn_state(state)["classes.bias"].tolist() == [1, 2, 3, 4, 0]

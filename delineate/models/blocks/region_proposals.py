@@ -98,7 +98,7 @@ class RegionProposalNetwork(nn.Module):
             logits=torch.cat(logits, dim=1),
             deltas=torch.cat(deltas, dim=1),
             anchors=torch.cat(anchors),
-            levels=tuple(len(level) for level in anchors),
+            levels=tuple(level.shape[0] for level in anchors),
             scoring=self.scoring,
         )
 
