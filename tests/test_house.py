@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from delineate.data.augmentation import PRESETS
+from delineate.data.objects.conversion import WRITING_FORMATS
 from delineate.data.opening import FORMATS
 from delineate.engine.precision import PRECISIONS
 from delineate.export.catalogue import EXPORTERS
 from delineate.losses.catalogue import LOSSES
+from delineate.losses.object_catalogue import OBJECT_LOSSES
 from delineate.models.catalogue import MODELS
 
 ROOT = Path(__file__).parents[1]
@@ -89,7 +91,9 @@ def test_a_model_is_documented(name):
     assert entry.load().__doc__
 
 
-@pytest.mark.parametrize("registry", [MODELS, LOSSES, FORMATS, PRESETS], ids=lambda registry: registry.kind)
+@pytest.mark.parametrize(
+    "registry", [MODELS, LOSSES, OBJECT_LOSSES, FORMATS, WRITING_FORMATS, PRESETS], ids=lambda registry: registry.kind
+)
 def test_every_registered_name_is_in_the_pages(registry):
     pages = "\n".join(path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
     assert [name for name in registry if not re.search(rf"\b{re.escape(name)}\b", pages)] == []

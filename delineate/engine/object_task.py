@@ -24,7 +24,7 @@ from delineate.data.samples import ObjectSamples
 from delineate.engine.objects import ObjectDetection
 from delineate.engine.recipe import Recipe
 from delineate.engine.task import Task, Transform
-from delineate.errors import RecipeError
+from delineate.errors import DataError, RecipeError
 from delineate.losses.object_catalogue import create_object_loss
 from delineate.structures.preprocessing import Preprocessing
 
@@ -76,6 +76,11 @@ class ObjectTask(Task):
             raise RecipeError("adversarial must be left out for a detector; got a section. It judges label maps.")
         if recipe.data.sampling != "uniform":
             raise RecipeError(f"data.sampling must be uniform for a detector; got {recipe.data.sampling}.")
+        if "keypoints" in self.columns and not samples.keypoint_names:
+            raise DataError(
+                f"data must name their keypoints for '{recipe.model['name']}'; got '{samples.name}' with "
+                f"{', '.join(samples.columns)}. Take a detector, or annotations with keypoints."
+            )
 
     def fitted(self, recipe: Recipe, samples: ObjectSamples, model: nn.Module) -> Recipe:
         """With the size that the model sees: its own where it has one, else one for images of these sizes."""

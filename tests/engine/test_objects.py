@@ -271,6 +271,21 @@ def test_a_fixed_input_size_cannot_be_changed(boxes: Path, tmp_path: Path) -> No
         train(recipe, data=boxes, out=tmp_path / "run", progress=False)
 
 
+def test_data_without_what_the_model_learns_from_is_said(tmp_path: Path) -> None:
+    folder = write_objects(tmp_path / "boxes", train=2, val=1)
+    for path in (folder / "annotations").iterdir():
+        values = json.loads(path.read_text())
+        values["categories"] = [{"id": one["id"], "name": one["name"]} for one in values["categories"]]
+        for annotation in values["annotations"]:
+            for key in ("keypoints", "num_keypoints", "segmentation"):
+                del annotation[key]
+        path.write_text(json.dumps(values))
+    for model, missing in (("mask_rcnn", "segmentation must be"), ("keypoint_rcnn", "keypoints")):
+        with pytest.raises(DelineateError, match=missing):
+            train(recipe_of(model), data=folder, out=tmp_path / model, progress=False)
+        assert not (tmp_path / model).exists()
+
+
 def test_options_of_label_maps_are_refused(box_run: Run, boxes: Path, tmp_path: Path) -> None:
     with pytest.raises(DelineateError, match="option must be one of the task detection"):
         dl.report_run(box_run, crf="default")

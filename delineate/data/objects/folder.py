@@ -172,7 +172,10 @@ def read_objects(path: str | Path, format: str = "auto", *, columns: Sequence[Co
         if isinstance(found, Found):
             missing = [column for column in columns or () if column not in found.columns]
             if missing:
-                raise DataError(f"columns must be some of {', '.join(found.columns)}; got {missing[0]} for {root}.")
+                raise DataError(
+                    f"columns must be some of {', '.join(found.columns)}; got {missing[0]} for {root}. Annotate them, "
+                    "or take a model that does without."
+                )
             return _checked(coco_folder.home_of(root), name, found)
         looked.append(f"{name}: {known.looked_for} [{found}]")
     kinds = "a known format" if format == "auto" else f"the format '{format}'"
