@@ -22,7 +22,11 @@ def _onnx(model: nn.Module, path: Path, card: ModelCard) -> Path:
             preprocessing=card.preprocessing,
             taxonomy=card.taxonomy,
         )
-    size = None if card.fit.get("fit") == "shortest" else card.fit.get("size")  # "shortest" leaves the other side open
+    size = card.fit.get("size")
+    if (
+        card.fit.get("fit") == "shortest"
+    ):  # a canvas that holds every picture lying; deep graphs of any size do not come to an end
+        size = (max(card.fit["shortest"]), card.fit["longest"])
     facts = {"task": card.task, "fit": card.fit, "keypoint_names": card.keypoint_names}
     return export_detector(
         model,

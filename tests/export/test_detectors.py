@@ -267,14 +267,6 @@ def test_takes_images_of_any_size(tmp_path: Path):
         assert_same(run(path, images, 0.0), listed(model, images, replace(model.decoding, score_threshold=0.0)))
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("unchecked_shapes")
-@pytest.mark.parametrize("name", ["retinanet", "yolov2", "faster_rcnn"])
-def test_every_kind_exports_for_any_size(tmp_path: Path, name: str):
-    """The export compares the file with the model by itself, at two other sizes."""
-    assert export_detector(small(name)[0], tmp_path / "any.onnx", in_channels=3).is_file()
-
-
 def test_a_file_that_finds_something_else_is_refused(tmp_path: Path):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"old")
