@@ -95,7 +95,7 @@ class CutMix:
 
     probability: float
     alpha: float = 1.0
-    partners: int = field(default=1, init=False)
+    partners: int = field(default=1, init=False, repr=False)
 
     def __post_init__(self) -> None:
         require(0 <= self.probability <= 1, "probability", "lie between 0 and 1", self.probability)

@@ -51,7 +51,7 @@ class Mosaic:
     scale: tuple[float | int, float | int] = (0.5, 1.5)
     margin: float | int = 0.2
     following: Following = field(default_factory=lambda: Following(min_visible=0.1))
-    partners: int = field(default=3, init=False)
+    partners: int = field(default=3, init=False, repr=False)
 
     def __post_init__(self) -> None:
         require(0 <= self.probability <= 1, "probability", "lie between 0 and 1", self.probability)
@@ -140,7 +140,7 @@ class MixUp:
     probability: float | int
     alpha: float | int = MIXED_BETA
     following: Following = field(default_factory=Following)
-    partners: int = field(default=1, init=False)
+    partners: int = field(default=1, init=False, repr=False)
 
     def __post_init__(self) -> None:
         require(0 <= self.probability <= 1, "probability", "lie between 0 and 1", self.probability)
@@ -191,7 +191,7 @@ class ObjectCopyPaste:
 
     probability: float | int
     following: Following = field(default_factory=lambda: Following(min_visible=0.1))
-    partners: int = field(default=1, init=False)
+    partners: int = field(default=1, init=False, repr=False)
 
     def __post_init__(self) -> None:
         require(0 <= self.probability <= 1, "probability", "lie between 0 and 1", self.probability)

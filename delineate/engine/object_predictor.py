@@ -152,7 +152,7 @@ def coco_limbs(names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
 
     Example:
         >>> coco_limbs(("left_knee", "left_ankle", "tail"))
-        ((0, 1),)
+        ((1, 0),)
     """
     places = {name: place for place, name in enumerate(names)}
     limbs = [limb for chain in COCO_CHAINS for limb in pairwise(chain)]

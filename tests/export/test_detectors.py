@@ -303,7 +303,7 @@ def test_each_kind_of_model_has_its_own_function(tmp_path: Path):
     ("fit", "size"),
     [
         ({}, None),
-        ({"fit": "shortest", "size": [64, 96]}, None),
+        ({"fit": "shortest", "size": None, "shortest": [600, 800], "longest": 1333}, (800, 1333)),
         ({"fit": "letterbox", "size": [64, 96]}, (64, 96)),
     ],
 )
