@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -44,6 +45,29 @@ class ObjectBatch:
             here = slice(place, place + 1)
             images = self.images[here, :, :height, :width]
             yield ObjectBatch(images, self.sizes[here], self.targets[here], self.indices[here])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """One tensor a key: between processes every tensor is an open file, of which a system allows a thousand."""
+        keys = sorted({key for target in self.targets for key in target})
+        packed = {}
+        for key in keys:
+            held = [target.get(key) for target in self.targets]
+            flat = torch.cat([value.reshape(-1) for value in held if value is not None])
+            packed[key] = flat, [None if value is None else tuple(value.shape) for value in held]
+        return {"images": self.images, "sizes": self.sizes, "indices": self.indices, "packed": packed}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        targets: list[dict[str, Tensor]] = [{} for _ in state["sizes"]]
+        for key, (flat, shapes) in state["packed"].items():
+            start = 0
+            for target, shape in zip(targets, shapes, strict=True):
+                if shape is not None:
+                    count = math.prod(shape)
+                    target[key] = flat[start : start + count].reshape(shape)
+                    start += count
+        for name, value in {**state, "targets": tuple(targets)}.items():
+            if name != "packed":
+                object.__setattr__(self, name, value)
 
     def _with(self, move: Callable[[Tensor], Tensor]) -> ObjectBatch:
         targets = tuple({key: move(value) for key, value in target.items()} for target in self.targets)

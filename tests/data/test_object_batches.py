@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torchvision import tv_tensors
@@ -62,3 +64,26 @@ def test_pinned_memory():
     batch = object_collate([sample(0, 4, 6, 2)]).pin_memory()
     assert batch.images.is_pinned()
     assert all(value.is_pinned() for value in batch.targets[0].values())
+
+
+def test_a_batch_crosses_processes_as_a_tensor_a_key():
+    """Each tensor is an open file there: four columns of a thousand images must not be four thousand."""
+    image = torch.ones(3, 2, 5, dtype=torch.uint8)
+    targets = [
+        {"boxes": torch.rand(count, 4), "labels": torch.arange(count), "masks": torch.rand(count, 2, 5) > 0.5}
+        for count in (2, 0, 3)
+    ]
+    del targets[1]["masks"]
+    batch = object_collate([(image, {**target, "image_id": i}) for i, target in enumerate(targets)])
+    state = batch.__getstate__()
+    assert sorted(state["packed"]) == ["boxes", "labels", "masks"]
+    assert all(isinstance(flat, torch.Tensor) for flat, _ in state["packed"].values())
+    again = copy.copy(batch)  # by way of its state, as pickling
+    assert (again.sizes, again.indices) == (batch.sizes, batch.indices)
+    assert torch.equal(again.images, batch.images)
+    for one, other in zip(again.targets, batch.targets, strict=True):
+        assert one.keys() == other.keys()
+        for key, value in other.items():
+            assert one[key].dtype == value.dtype
+            assert one[key].shape == value.shape
+            assert torch.equal(one[key], value)
