@@ -4,10 +4,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.data.object_folder import write_objects
 from tests.engine.conftest import write_squares
 
 LEAGUE = Path(__file__).parents[2] / "examples" / "league.py"
 RECIPES = sorted((LEAGUE.parents[1] / "recipes" / "camvid" / "league").glob("*.yaml"))
+DETECTORS = sorted((LEAGUE.parents[1] / "recipes" / "bccd" / "league").glob("*.yaml"))
 
 
 @pytest.fixture
@@ -39,6 +41,40 @@ def test_a_league_of_two_goes_on_where_it_was(league, tmp_path, capsys, monkeypa
     monkeypatch.setattr(league.dl, "train", lambda *given, **more: pytest.fail("trained again"))
     league.main(words)
     assert capsys.readouterr().out == printed
+
+
+def test_a_league_of_detectors(league, tmp_path, capsys):
+    data = write_objects(tmp_path / "objects")
+    recipes = []
+    for name, options in (("retinanet", {"encoder": "test_resnet", "channels": 16}), ("yolov2", {"width": 0.05})):
+        recipes.append(tmp_path / f"{name}.yaml")
+        recipe = {
+            "model": {"name": name, **options},
+            "augmentation": {"preset": "none", "size": [64, 64]},
+            "data": {"workers": 0},
+            "trainer": {"max_epochs": 1, "threads": 1, "precision": "float32"},
+        }
+        recipes[-1].write_text(yaml.safe_dump(recipe))
+    words = [*map(str, recipes), "--data", str(data), "--out", str(tmp_path / "runs")]
+    league.main(words)
+    header, rule, *rows = capsys.readouterr().out.splitlines()[-4:]
+    assert header.endswith("| AP50 | AP | AP75 | recall at IoU 0.5 |")
+    assert len(rows) == 2
+    assert header.count("|") == rule.count("|") == rows[0].count("|") == rows[1].count("|")
+    with pytest.raises(SystemExit):
+        league.main([words[0], str(RECIPES[0]), *words[2:]])
+    assert "all of segmenters or all of detectors" in capsys.readouterr().err
+
+
+def test_every_recipe_of_the_league_of_detectors_has_the_same_budget():
+    assert len(DETECTORS) == 5
+    budgets = []
+    for path in DETECTORS:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert recipe.pop("model")["name"] == path.stem
+        recipe["augmentation"].pop("size")
+        budgets.append(recipe)
+    assert all(budget == budgets[0] for budget in budgets)
 
 
 def test_every_recipe_of_the_league_has_the_same_budget():
