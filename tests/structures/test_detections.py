@@ -6,6 +6,7 @@ import builtins
 
 import numpy as np
 import pytest
+import supervision
 
 from delineate.errors import ArgumentError, MissingDependencyError
 from delineate.structures.detections import Detections
@@ -111,7 +112,6 @@ def test_pictures_say_class_and_score() -> None:
 
 
 def test_supervision_takes_them() -> None:
-    supervision = pytest.importorskip("supervision")
     found = two(masks=masks((slice(2, 6), slice(1, 5)), (slice(3, 8), slice(3, 9)))).to_supervision()
     assert found.xyxy.tolist() == [[3, 3, 9, 8], [1, 2, 5, 6]]
     assert found.class_id.tolist() == [1, 0]
