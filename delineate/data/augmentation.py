@@ -10,25 +10,20 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
 import torch
 from torchvision.transforms import v2
 
+from delineate.data.augmentation_values import AugmentationValues, hold, over_preset
 from delineate.data.copy_paste import CopyPaste, copied_classes
 from delineate.data.mixing import CutMix, Mixing
 from delineate.data.transforms import Photometric, RandomBlur, RandomNoise, RandomQuarterTurn, VisibleInstances
 from delineate.data.view import FILL, RandomView
 from delineate.errors import RecipeError, UnknownNameError
-from delineate.registry import Registry, nearest_name
+from delineate.registry import Registry
 from delineate.structures.taxonomy import Taxonomy
 
 
-def _hold(holds: bool, key: str, condition: str, got: object) -> None:
-    if not holds:
-        raise RecipeError(f"augmentation.{key} must {condition}; got {got}.")
-
-
-class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Augmentation(AugmentationValues, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The random changes of training images; the defaults are the preset "medium".
 
     Args:
@@ -53,7 +48,6 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         RecipeError: on a value out of range; the message names the key.
     """
 
-    preset: str = "medium"
     crop: tuple[int, int] | None = None
     scale: tuple[float, float] = (0.5, 2.0)
     rotation: float = 0.0
@@ -73,26 +67,21 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         shares = ("flip_horizontal", "flip_vertical", "photometric", "cutmix", "copy_paste")
         for key in (*shares, "rotation", "elastic", "blur", "noise"):
             value = getattr(self, key)
-            _hold(math.isfinite(value) and value >= 0, key, "be 0 or more", value)
+            hold(math.isfinite(value) and value >= 0, key, "be 0 or more", value)
         for key in shares:
-            _hold(getattr(self, key) <= 1, key, "lie between 0 and 1", getattr(self, key))
-        _hold(self.crop is None or min(self.crop) > 0, "crop", "be [height, width], both positive", self.crop)
+            hold(getattr(self, key) <= 1, key, "lie between 0 and 1", getattr(self, key))
+        hold(self.crop is None or min(self.crop) > 0, "crop", "be [height, width], both positive", self.crop)
         low, high = self.scale
-        _hold(0 < low <= high and math.isfinite(high), "scale", "be [smallest, largest], both positive", self.scale)
-        _hold(self.elastic_grid >= 2, "elastic_grid", "be at least 2", self.elastic_grid)
-        _hold(self.rotation <= 180, "rotation", "be at most 180 degrees", self.rotation)
+        hold(0 < low <= high and math.isfinite(high), "scale", "be [smallest, largest], both positive", self.scale)
+        hold(self.elastic_grid >= 2, "elastic_grid", "be at least 2", self.elastic_grid)
+        hold(self.rotation <= 180, "rotation", "be at most 180 degrees", self.rotation)
         named = self.copy_paste_classes is None or len(self.copy_paste_classes) > 0
-        _hold(
+        hold(
             named,
             "copy_paste_classes",
             "name at least one class, or be null for all",
             list(self.copy_paste_classes or ()),
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for YAML or JSON, in the order of the fields; :func:`resolved` reads them back."""
-        values: dict[str, Any] = msgspec.to_builtins(self, builtin_types=())
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
 PRESETS: Registry[Augmentation] = Registry(
@@ -141,22 +130,7 @@ def resolved(values: Mapping[str, Any]) -> Augmentation:
         >>> resolved({"preset": "light", "crop": [64, 64]}).scale
         (0.8, 1.25)
     """
-    name = values.get("preset", "medium")
-    if name not in PRESETS:
-        raise _unknown("augmentation.preset", "preset", str(name), tuple(PRESETS))
-    known = Augmentation.__struct_fields__
-    for key in values:
-        if key not in known:
-            raise _unknown(f"augmentation.{key}", "key", str(key), known)
-    given: dict[str, Any] = {}
-    for field in msgspec.structs.fields(Augmentation):
-        if field.name in values:
-            try:
-                given[field.name] = msgspec.convert(values[field.name], field.type)
-            except msgspec.ValidationError as error:
-                kind = _KINDS.get(field.name, "a number")
-                raise RecipeError(f"augmentation.{field.name} must be {kind}; got {values[field.name]!r}.") from error
-    return msgspec.structs.replace(PRESETS[name], **given)
+    return over_preset(values, PRESETS, _KINDS)
 
 
 def train_transform(
@@ -220,7 +194,7 @@ def train_mixings(augmentation: Augmentation, taxonomy: Taxonomy) -> tuple[Mixin
             classes = copied_classes(taxonomy, augmentation.copy_paste_classes)
         except UnknownNameError as error:
             raise RecipeError(f"augmentation.copy_paste_classes: {error}") from None
-        _hold(len(classes) > 0, "copy_paste", "be 0 where the background is the only class", augmentation.copy_paste)
+        hold(len(classes) > 0, "copy_paste", "be 0 where the background is the only class", augmentation.copy_paste)
         mixings.append(CopyPaste(augmentation.copy_paste, classes))
     if augmentation.cutmix:
         mixings.append(CutMix(augmentation.cutmix))
@@ -233,16 +207,10 @@ def eval_transform() -> v2.Transform:
 
 
 _KINDS = {
-    "preset": "a name",
-    "crop": "[height, width] in whole pixels, or null",
-    "scale": "[smallest, largest]",
-    "elastic_grid": "a whole number",
-    "rotate90": "true or false",
-    "copy_paste_classes": "a list of class names, or null for all",
+    "preset": "be a name",
+    "crop": "be [height, width] in whole pixels, or null",
+    "scale": "be [smallest, largest]",
+    "elastic_grid": "be a whole number",
+    "rotate90": "be true or false",
+    "copy_paste_classes": "be a list of class names, or null for all",
 }
-
-
-def _unknown(place: str, kind: str, name: str, known: Sequence[str]) -> RecipeError:
-    near = nearest_name(name, known)
-    hint = f"Did you mean '{near}'?" if near else f"Known: {', '.join(known)}."
-    return RecipeError(f"{place} must be a known {kind}; got '{name}'. {hint}")

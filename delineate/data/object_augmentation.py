@@ -15,6 +15,7 @@ import msgspec
 import torch
 from torchvision.transforms import v2
 
+from delineate.data.augmentation_values import AugmentationValues, hold, over_preset
 from delineate.data.mosaic import MixUp, Mosaic, ObjectCopyPaste, ObjectMixing
 from delineate.data.object_fits import LetterBox, ScaleJitter, ShortestSide, Stretch
 from delineate.data.object_transforms import (
@@ -29,19 +30,13 @@ from delineate.data.object_windows import IOU_OVERLAPS, Expand, IoUCrop
 from delineate.data.placement import MEASURED, Following, Measured
 from delineate.data.transforms import Photometric, RandomBlur, RandomNoise
 from delineate.data.view import FILL
-from delineate.errors import RecipeError
-from delineate.registry import Registry, nearest_name
+from delineate.registry import Registry
 
 Fit = Literal["canvas", "stretch", "shortest"]
 FITS: tuple[Fit, ...] = ("canvas", "stretch", "shortest")
 
 
-def _hold(holds: bool, key: str, condition: str, got: object) -> None:
-    if not holds:
-        raise RecipeError(f"augmentation.{key} must {condition}; got {got}.")
-
-
-class ObjectAugmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ObjectAugmentation(AugmentationValues, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The random changes of training images with objects; the defaults are the preset "medium".
 
     Args:
@@ -80,7 +75,6 @@ class ObjectAugmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         RecipeError: on a value out of range; the message names the key.
     """
 
-    preset: str = "medium"
     fit: Fit = "canvas"
     size: tuple[int, int] | None = None
     scale: tuple[float, float] = (0.5, 1.5)
@@ -109,35 +103,30 @@ class ObjectAugmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         shares = ("expand", "iou_crop", "flip_horizontal", "flip_vertical", "photometric", "copy_paste", "mosaic")
         for key in (*shares, "mixup", "min_visible"):
             value = getattr(self, key)
-            _hold(0 <= value <= 1, key, "lie between 0 and 1", value)
+            hold(0 <= value <= 1, key, "lie between 0 and 1", value)
         for key in ("blur", "noise"):
             value = getattr(self, key)
-            _hold(math.isfinite(value) and value >= 0, key, "be 0 or more", value)
+            hold(math.isfinite(value) and value >= 0, key, "be 0 or more", value)
         for key in ("scale", "mosaic_scale"):
             low, high = getattr(self, key)
-            _hold(0 < low <= high and math.isfinite(high), key, "be [smallest, largest], both positive", [low, high])
-        _hold(self.fit in FITS, "fit", _KINDS["fit"], repr(self.fit))
-        _hold(self.measured in MEASURED, "measured", _KINDS["measured"], repr(self.measured))
-        _hold(self.size is None or min(self.size) > 0, "size", "be [height, width], both positive", self.size)
-        _hold(self.fit != "stretch" or self.size is not None, "size", "be [height, width] to stretch to", "null")
+            hold(0 < low <= high and math.isfinite(high), key, "be [smallest, largest], both positive", [low, high])
+        hold(self.fit in FITS, "fit", _KINDS["fit"], repr(self.fit))
+        hold(self.measured in MEASURED, "measured", _KINDS["measured"], repr(self.measured))
+        hold(self.size is None or min(self.size) > 0, "size", "be [height, width], both positive", self.size)
+        hold(self.fit != "stretch" or self.size is not None, "size", "be [height, width] to stretch to", "null")
         own = self.fit != "shortest" or self.size is None
-        _hold(own, "size", "be null where fit is 'shortest', which leaves every picture a size of its own", self.size)
+        hold(own, "size", "be null where fit is 'shortest', which leaves every picture a size of its own", self.size)
         plain = self.fit == "canvas" or self.scale == (1.0, 1.0)
-        _hold(plain, "scale", f"be [1, 1] where fit is '{self.fit}'", list(self.scale))
+        hold(plain, "scale", f"be [1, 1] where fit is '{self.fit}'", list(self.scale))
         sides = len(self.shortest) > 0 and min(self.shortest) > 0
-        _hold(sides, "shortest", "be positive lengths, at least one", list(self.shortest))
-        _hold(self.longest > 0, "longest", "be positive", self.longest)
+        hold(sides, "shortest", "be positive lengths, at least one", list(self.shortest))
+        hold(self.longest > 0, "longest", "be positive", self.longest)
         ratio = math.isfinite(self.expand_ratio) and self.expand_ratio >= 1
-        _hold(ratio, "expand_ratio", "be 1 or more", self.expand_ratio)
+        hold(ratio, "expand_ratio", "be 1 or more", self.expand_ratio)
         overlaps = len(self.iou_overlaps) > 0 and all(0 <= value <= 1 for value in self.iou_overlaps)
-        _hold(overlaps, "iou_overlaps", "be numbers between 0 and 1, at least one", list(self.iou_overlaps))
-        _hold(all(side > 0 for side in self.multi_scale), "multi_scale", "be positive sides", list(self.multi_scale))
-        _hold(self.multi_scale_every > 0, "multi_scale_every", "be positive", self.multi_scale_every)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for YAML or JSON, in the order of the fields; :func:`resolved` reads them back."""
-        values: dict[str, Any] = msgspec.to_builtins(self, builtin_types=())
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+        hold(overlaps, "iou_overlaps", "be numbers between 0 and 1, at least one", list(self.iou_overlaps))
+        hold(all(side > 0 for side in self.multi_scale), "multi_scale", "be positive sides", list(self.multi_scale))
+        hold(self.multi_scale_every > 0, "multi_scale_every", "be positive", self.multi_scale_every)
 
 
 _KINDS = {
@@ -204,19 +193,7 @@ def resolved(values: Mapping[str, Any]) -> ObjectAugmentation:
         >>> resolved({"preset": "ssd", "size": [512, 512]}).expand
         0.5
     """
-    name = values.get("preset", "medium")
-    if name not in PRESETS:
-        raise _unknown("augmentation.preset", "preset", str(name), tuple(PRESETS))
-    fields = {field.name: field.type for field in msgspec.structs.fields(ObjectAugmentation)}
-    given: dict[str, Any] = {}
-    for key, value in values.items():
-        if key not in fields:
-            raise _unknown(f"augmentation.{key}", "key", str(key), tuple(fields))
-        try:
-            given[key] = msgspec.convert(value, fields[key])
-        except msgspec.ValidationError:
-            _hold(False, key, _KINDS.get(key, "be a number"), repr(value))
-    return msgspec.structs.replace(PRESETS[name], **given)
+    return over_preset(values, PRESETS, _KINDS)
 
 
 def train_transform(
@@ -328,9 +305,3 @@ def _fit(augmentation: ObjectAugmentation, following: Following) -> FitTransform
     if augmentation.scale != (1.0, 1.0):
         return ScaleJitter(size, scale=augmentation.scale, following=following)
     return None if size is None else LetterBox(size, following=following)
-
-
-def _unknown(place: str, kind: str, name: str, known: Sequence[str]) -> RecipeError:
-    near = nearest_name(name, known)
-    hint = f"Did you mean '{near}'?" if near else f"Known: {', '.join(known)}."
-    return RecipeError(f"{place} must be a known {kind}; got '{name}'. {hint}")
