@@ -19,6 +19,7 @@ from delineate.structures.taxonomy import Colour, Taxonomy, voc_colours
 
 _PAPER = (255, 255, 255)
 _DARK, _LIGHT = (0, 0, 0), (255, 255, 255)
+_MANY = 24  # objects, beyond which captions would hide what they name
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,10 +210,16 @@ class Detections:
                 draw.rectangle((left, top, right - 1, bottom - 1), outline=colours[place], width=line)
             if self.keypoints is not None:
                 self._draw_joints(draw, place, factor, colours[place], line)
-            if enlarge:
-                text = f"{self.taxonomy.names[self.labels[place]]} {self.scores[place]:.2f}"
+            if enlarge and (text := self._caption(place, right - left, font)):
                 _chip(draw, (left, top), text, colours[place], font)
         return picture
+
+    def _caption(self, place: int, width: float, font: Any) -> str:
+        """Class and score; among many objects only what is no wider than the box, so that it hides no neighbour."""
+        name, score = self.taxonomy.names[self.labels[place]], f"{self.scores[place]:.2f}"
+        if len(self) <= _MANY:
+            return f"{name} {score}"
+        return next((text for text in (f"{name} {score}", score) if font.getlength(text) + 4 <= width), "")
 
     def _draw_joints(self, draw: ImageDraw.ImageDraw, place: int, factor: int, colour: Colour, line: int) -> None:
         assert self.keypoints is not None

@@ -111,6 +111,18 @@ def test_pictures_say_class_and_score() -> None:
     assert (above > 180).all(axis=2).any()  # its name
 
 
+def test_among_many_objects_captions_stay_within_their_boxes() -> None:
+    few, many = ([[20.0 * place, 40, 20.0 * place + 12, 60] for place in range(count)] for count in (5, 40))
+    drawn = {}
+    for name, boxes in (("few", few), ("many", many), ("wide", [*many[:-1], [0, 100, 400, 140]])):
+        found = Detections.of(boxes, [0.5] * len(boxes), [0] * len(boxes), CELLS, size=(480, 800))
+        drawn[name] = np.asarray(found.plot())
+        assert drawn[name].shape == (480, 800, 3)
+    assert (drawn["few"][30:39] != 255).any()
+    assert (drawn["many"][30:39] == 255).all()
+    assert (drawn["wide"][90:99] != 255).any()
+
+
 def test_supervision_takes_them() -> None:
     found = two(masks=masks((slice(2, 6), slice(1, 5)), (slice(3, 8), slice(3, 9)))).to_supervision()
     assert found.xyxy.tolist() == [[3, 3, 9, 8], [1, 2, 5, 6]]
