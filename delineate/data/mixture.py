@@ -6,19 +6,17 @@ losses and scores leave the other classes out of that image.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from delineate.checks import require
+from delineate.data.joined_samples import JoinedSamples
 from delineate.data.opening import open_dataset, read_layout
 from delineate.data.samples import Samples
 from delineate.errors import UnknownNameError
@@ -68,7 +66,7 @@ def _labelled(taxonomy: Taxonomy) -> tuple[bool, ...]:
     return taxonomy.labelled or (True,) * taxonomy.num_classes
 
 
-class MixedSamples(Dataset[Any]):
+class MixedSamples(JoinedSamples[Samples]):
     """Several data sets as one, with joint classes; one after another, in their own order.
 
     A target holds ``semantic_mask`` in joint labels, ``image_id``, ``stem`` and, unless every part labels every class,
@@ -85,10 +83,8 @@ class MixedSamples(Dataset[Any]):
     """
 
     def __init__(self, parts: Sequence[Samples], *, taxonomy: Taxonomy | None = None) -> None:
-        require(len(parts) > 0, "parts", "hold at least one data set", "none")
-        self.parts = tuple(parts)
+        super().__init__(parts)
         self.taxonomy = taxonomy or joint_taxonomy([part.taxonomy for part in parts])
-        self._ends = list(accumulate(len(part) for part in parts))
         names = self.taxonomy.names
         ignored = self.taxonomy.ignore_index
         self._labels, self._valid = [], []
@@ -99,26 +95,8 @@ class MixedSamples(Dataset[Any]):
             self._valid.append(torch.tensor([name in known for name in names]))
         self._partly = not all(bool(valid.all()) for valid in self._valid)
 
-    @property
-    def name(self) -> str:
-        """The parts' names, joined."""
-        return "+".join(part.name for part in self.parts)
-
-    @property
-    def split(self) -> str | None:
-        """Of the parts."""
-        return getattr(self.parts[0], "split", None)
-
-    @property
-    def skipped(self) -> Sequence[str]:
-        """Of all parts."""
-        return [file for part in self.parts for file in part.skipped]
-
-    def __len__(self) -> int:
-        return self._ends[-1]
-
     def __getitem__(self, index: int) -> tuple[Any, dict[str, Any]]:
-        part, place = self._place(index)
+        part, place = self.place(index)
         image, target = self.parts[part][place]
         labels = self._joint(part, target["semantic_mask"].as_subclass(Tensor).numpy())
         mixed: dict[str, Any] = {
@@ -132,30 +110,18 @@ class MixedSamples(Dataset[Any]):
 
     def stem(self, index: int) -> str:
         """The part's name and the sample's, as two parts may have samples of one name."""
-        part, place = self._place(index)
+        part, place = self.place(index)
         return f"{self.parts[part].name}-{self.parts[part].stem(place)}"
-
-    def files(self, index: int) -> str:
-        """Of the sample's part."""
-        part, place = self._place(index)
-        return self.parts[part].files(place)
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Pixels ``(H, W, C)`` uint8 and joint labels ``(H, W)`` of one sample."""
-        part, place = self._place(index)
+        part, place = self.place(index)
         image, labels = self.parts[part].read(place)
         return image, self._joint(part, labels)
 
     def valid_classes(self, index: int) -> Tensor:
         """The (K,) bool joint classes that the sample's part labels."""
-        return self._valid[self._place(index)[0]]
-
-    def _place(self, index: int) -> tuple[int, int]:
-        """The part of a sample, and its index there."""
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        part = bisect_right(self._ends, index)
-        return part, index - (self._ends[part - 1] if part else 0)
+        return self._valid[self.place(index)[0]]
 
     def _joint(self, part: int, labels: np.ndarray) -> np.ndarray:
         own, joint = self._labels[part], self.taxonomy

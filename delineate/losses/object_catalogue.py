@@ -15,7 +15,8 @@ from delineate.losses.instance_detection import InstanceDetectionLoss
 from delineate.losses.localisation import LocalisationLoss
 from delineate.losses.multibox import MultiBoxLoss
 from delineate.losses.region_detection import RegionDetectionLoss
-from delineate.losses.yolo import YOLOLoss, YOLOv2Loss
+from delineate.losses.yolo import YOLOLoss
+from delineate.losses.yolov2 import YOLOv2Loss
 from delineate.registry import Registry, unknown_name
 
 OBJECT_LOSSES: Registry[type[nn.Module]] = Registry(

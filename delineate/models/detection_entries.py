@@ -49,6 +49,15 @@ DETECTION_ENTRIES = (
         loss="yolov2",
     ),
     ModelEntry(
+        "yolo9000",
+        "delineate.models.yolo9000:yolo9000",
+        "detection",
+        "Redmon, Farhadi: YOLO9000: Better, Faster, Stronger, CVPR",
+        2017,
+        "Darknet-19 with a tree of words for classes; learns from boxes and from images that are only named",
+        loss="yolov2",
+    ),
+    ModelEntry(
         "ssd300",
         "delineate.models.ssd:ssd300",
         "detection",

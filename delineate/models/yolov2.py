@@ -22,6 +22,7 @@ from delineate.ops.anchors import YOLOV2_VOC_PRIORS
 from delineate.ops.padding import pad_to_multiple
 from delineate.structures.outputs import GridOutputs
 from delineate.structures.scored_boxes import DetectionOptions
+from delineate.structures.word_tree import WordTree
 
 STRIDE = 32
 # up to the map at stride 16, which the passthrough takes; from there to stride 32
@@ -108,18 +109,35 @@ class YOLOv2(nn.Module):
         padded = pad_to_multiple(images, STRIDE)
         fine, coarse = self.encoder(padded)
         joined = torch.cat([F.pixel_unshuffle(self.passthrough(fine), 2), self.hidden(coarse)], dim=1)
-        values = self.predict(joined)  # B P(5+K) h w
-        grid, size = (values.shape[-2], values.shape[-1]), (padded.shape[-2], padded.shape[-1])
-        boxes = len(self.priors)
-        values = values.permute(0, 2, 3, 1).flatten(1, 2).unflatten(2, (boxes, 5 + self.num_classes))
-        return GridOutputs(
-            logits=values[..., 5:],
-            objectness=values[..., 4],
-            values=values[..., :4],
-            grid=grid,
-            size=size,
-            priors=self.priors.to(images.device),
-        )
+        return prior_outputs(self.predict(joined), self.priors, size=(padded.shape[-2], padded.shape[-1]))
+
+
+def prior_outputs(
+    maps: Float[Tensor, "B C h w"], priors: Float[Tensor, "P 2"], *, size: tuple[int, int], tree: WordTree | None = None
+) -> GridOutputs:
+    """What the channels of the last convolution say, prior by prior: four of the box, the objectness, the classes.
+
+    Args:
+        maps: of the last convolution, P(5 + K) channels.
+        priors: width and height of the boxes of each cell, in cells.
+        size: (height, width) of the input, padding included.
+        tree: of the K words; None where all classes share one softmax.
+
+    Example:
+        >>> outputs = prior_outputs(torch.zeros(1, 14, 2, 3), torch.ones(2, 2), size=(64, 96))
+        >>> tuple(outputs.logits.shape), outputs.grid
+        ((1, 6, 2, 2), (2, 3))
+    """
+    values = maps.permute(0, 2, 3, 1).flatten(1, 2).unflatten(2, (len(priors), -1))
+    return GridOutputs(
+        logits=values[..., 5:],
+        objectness=values[..., 4],
+        values=values[..., :4],
+        grid=(maps.shape[-2], maps.shape[-1]),
+        size=size,
+        priors=priors.to(maps.device),
+        tree=tree,
+    )
 
 
 def yolov2(

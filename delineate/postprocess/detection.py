@@ -1,16 +1,18 @@
 """A detector's outputs to the objects of each image: scores, the best candidates, their boxes, suppression.
 
 Source: Girshick et al., "Rich Feature Hierarchies", CVPR 2014, section 2 (suppression within a class); the limits per
-feature map and per image: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, section 4.1.
+feature map and per image: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, section 4.1; one word a box,
+down a tree: Redmon, Farhadi, "YOLO9000: Better, Faster, Stronger", CVPR 2017, section 4, and its release.
 Differs: nothing; the same steps in the same order as torchvision's RetinaNet (groups of a level) and SSD (of a class).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from delineate.checks import require
@@ -22,7 +24,8 @@ from delineate.ops.box_coding import (
     valid_boxes,
     yolov2_values,
 )
-from delineate.ops.suppression import batched_nms
+from delineate.ops.hierarchical_softmax import absolute_log_probs, hierarchical_log_softmax, predict_down
+from delineate.ops.suppression import batched_nms, nms
 from delineate.structures.outputs import AnchorOutputs, GridOutputs, RegionOutputs, SlotOutputs
 from delineate.structures.scored_boxes import DetectionOptions, ScoredBoxes
 
@@ -30,6 +33,7 @@ OneStageOutputs = AnchorOutputs | GridOutputs | SlotOutputs
 
 GROUPS = ("level", "class")
 SMALLEST = 1e-2  # side of a region's box, in pixels
+WITHOUT_TREE = "be left out for a model whose classes are no tree of words"
 
 
 def detected_boxes(
@@ -48,10 +52,16 @@ def detected_boxes(
         One for each image; boxes in pixels of the network's input.
 
     Raises:
-        ArgumentError: when there is not one size for each image, or a group is unknown.
+        ArgumentError: when there is not one size for each image, a group or label is unknown, or one word a box is
+            asked of a model without a tree of words.
     """
     require(len(sizes) == len(outputs.logits), "sizes", f"be {len(outputs.logits)}, one an image", len(sizes))
     require(options.groups in GROUPS, "groups", 'be "level" or "class"', f'"{options.groups}"')
+    if options.specific is not None:
+        return [_down_the_tree(outputs, image, size, options) for image, size in enumerate(sizes)]
+    if isinstance(outputs, GridOutputs) and outputs.tree is not None:
+        # thousands of words at every box: an image at a time
+        return [_kept(outputs, image, _image_scores(outputs, image), size, options) for image, size in enumerate(sizes)]
     scores = class_scores(outputs)
     return [
         _kept(outputs, image, rows, size, options) for image, (rows, size) in enumerate(zip(scores, sizes, strict=True))
@@ -74,11 +84,12 @@ def detected_regions(
         options: what is kept; all candidates of an image are compared.
 
     Raises:
-        ArgumentError: when there is not one size for each image.
+        ArgumentError: when there is not one size for each image, or a label is unknown, or one word a box is asked for.
     """
     count = len(outputs.proposals.logits)
     require(len(sizes) == count, "sizes", f"be {count}, one an image", len(sizes))
-    scores = _full_precision(outputs.logits).softmax(-1)[:, :-1]
+    require(options.specific is None, "specific", WITHOUT_TREE, options.specific)
+    scores = _wanted(_full_precision(outputs.logits).softmax(-1)[:, :-1], options)
     boxes = decode_boxes(outputs.deltas[:, :-1], outputs.regions, weights=outputs.coding_weights)
     found = []
     for image, size in enumerate(sizes):
@@ -107,8 +118,8 @@ def detected_objects(
 def class_scores(outputs: OneStageOutputs) -> Float[Tensor, "B A K"]:
     """The probability of each class at every anchor, at every box of every cell, or in every slot, without background.
 
-    YOLO's is that of the object times that of the class (Redmon et al., CVPR 2016, eq. 1). A slot holds one object: all
-    but its likeliest class have 0.
+    YOLO's is that of the object times that of the class (Redmon et al., CVPR 2016, eq. 1); of a tree of words, that of
+    the word with all above it. A slot holds one object: all but its likeliest class have 0.
     """
     logits = _full_precision(outputs.logits)
     if isinstance(outputs, AnchorOutputs):
@@ -122,7 +133,10 @@ def class_scores(outputs: OneStageOutputs) -> Float[Tensor, "B A K"]:
     objectness = _full_precision(outputs.objectness)
     if outputs.priors is None:
         return (objectness[..., None] * logits).flatten(1, 2)
-    return (objectness.sigmoid()[..., None] * logits.softmax(-1)).flatten(1, 2)
+    if outputs.tree is None:
+        return (objectness.sigmoid()[..., None] * logits.softmax(-1)).flatten(1, 2)
+    words = absolute_log_probs(hierarchical_log_softmax(logits, outputs.tree), outputs.tree)
+    return (objectness.sigmoid()[..., None] * words.exp()).flatten(1, 2)
 
 
 def decoded_boxes(outputs: OneStageOutputs, image: int, rows: Int64[Tensor, " N"]) -> Float[Tensor, "N 4"]:
@@ -152,7 +166,7 @@ def _kept(
     options: DetectionOptions,
 ) -> ScoredBoxes:
     classes = scores.shape[1]
-    found = torch.cat(list(_candidates(outputs, scores, options)))
+    found = torch.cat(list(_candidates(outputs, _wanted(scores, options), options)))
     rows, labels = torch.div(found, classes, rounding_mode="floor"), found % classes
     boxes = clip_boxes(decoded_boxes(outputs, image, rows), size)
     candidates = ScoredBoxes(boxes, scores.flatten()[found], labels)
@@ -172,6 +186,11 @@ def _candidates(
             yield first * classes + _best(scores[first : first + count].flatten(), options)
             first += count
         return
+    if anchors <= options.candidates:  # no group is too large: all at once, which thousands of classes need
+        above = scores > options.score_threshold
+        labels, rows = torch.where(above.T)
+        yield rows * classes + labels
+        return
     for label in range(classes):
         yield _best(scores[:, label], options) * classes + label
 
@@ -180,6 +199,51 @@ def _best(scores: Float[Tensor, " N"], options: DetectionOptions) -> Int64[Tenso
     places = torch.where(scores > options.score_threshold)[0]
     best = scores[places].topk(min(options.candidates, len(places))).indices
     return places[best]
+
+
+def _image_scores(outputs: GridOutputs, image: int) -> Float[Tensor, "A K"]:
+    own = slice(image, image + 1)
+    parts = {name: getattr(outputs, name)[own] for name in ("logits", "objectness", "values")}
+    return class_scores(replace(outputs, **parts))[0]
+
+
+def _down_the_tree(
+    outputs: OneStageOutputs, image: int, size: tuple[int, int], options: DetectionOptions
+) -> ScoredBoxes:
+    """The boxes of one image with their objectness as the score, each with the most specific word that is sure."""
+    tree = outputs.tree if isinstance(outputs, GridOutputs) else None
+    assert options.specific is not None
+    require(tree is not None, "specific", WITHOUT_TREE, options.specific)
+    require(0 <= options.specific <= 1, "specific", "lie in 0..1", options.specific)
+    assert isinstance(outputs, GridOutputs)
+    assert tree is not None
+    scores = _full_precision(outputs.objectness[image]).flatten().sigmoid()
+    rows = _best(scores, options)
+    logits = outputs.logits[image].expand(-1, outputs.objectness.shape[2], -1).flatten(0, 1)[rows]
+    probs = hierarchical_log_softmax(_full_precision(logits), tree).exp()
+    labels, _ = predict_down(probs, tree, threshold=options.specific)
+    candidates = ScoredBoxes(clip_boxes(decoded_boxes(outputs, image, rows), size), scores[rows], labels)
+    if options.labels is not None:
+        candidates = candidates.select(_known_labels(options.labels, tree.num_classes, labels)[labels])
+    # whatever their words: a terrier and the dog that it is are one object
+    kept = nms(candidates.boxes, candidates.scores, iou_threshold=options.iou_threshold)
+    return candidates.select(kept[: options.most])
+
+
+def _wanted(scores: Float[Tensor, "N K"], options: DetectionOptions) -> Float[Tensor, "N K"]:
+    """The scores, with those of classes that are not looked for below any threshold."""
+    if options.labels is None:
+        return scores
+    return scores.masked_fill(~_known_labels(options.labels, scores.shape[1], scores), -torch.inf)
+
+
+def _known_labels(labels: Sequence[int], classes: int, like: Tensor) -> Bool[Tensor, " K"]:
+    """Which classes are among the labels."""
+    strange = [label for label in labels if not 0 <= label < classes]
+    require(not strange, "labels", f"be classes, 0..{classes - 1}", strange[:8])
+    known = torch.zeros(classes, dtype=torch.bool, device=like.device)
+    known[list(labels)] = True
+    return known
 
 
 def _full_precision(values: Tensor) -> Tensor:

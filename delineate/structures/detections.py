@@ -207,7 +207,8 @@ class Detections:
         for place in range(len(self) - 1, -1, -1):
             left, top, right, bottom = (float(value) * factor for value in self.boxes[place])
             if right > left and bottom > top:
-                draw.rectangle((left, top, right - 1, bottom - 1), outline=colours[place], width=line)
+                ends = max(left, right - 1), max(top, bottom - 1)  # a box below a pixel is a dot
+                draw.rectangle((left, top, *ends), outline=colours[place], width=line)
             if self.keypoints is not None:
                 self._draw_joints(draw, place, factor, colours[place], line)
             if enlarge and (text := self._caption(place, right - left, font)):

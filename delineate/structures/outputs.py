@@ -8,6 +8,8 @@ from typing import Literal
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from delineate.structures.word_tree import WordTree
+
 
 @dataclass(frozen=True)
 class SemanticOutputs:
@@ -57,6 +59,8 @@ class GridOutputs:
         grid: (rows, columns) of the cells, which stand in this order.
         size: (height, width) of the input, padding included.
         priors: width and height of each box of a cell, in cells; None for boxes relative to the whole image.
+        tree: the words that the classes are, each group of siblings with a softmax of its own; None where all classes
+            share one.
     """
 
     logits: Float[Tensor, "B S _ K"]
@@ -65,6 +69,7 @@ class GridOutputs:
     grid: tuple[int, int]
     size: tuple[int, int]
     priors: Float[Tensor, "P 2"] | None = None
+    tree: WordTree | None = None
 
 
 @dataclass(frozen=True)

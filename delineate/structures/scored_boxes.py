@@ -40,6 +40,10 @@ class DetectionOptions:
         candidates: the most boxes of each group that are compared at all, the best ones.
         groups: what a group is: "level" for each feature map, all classes together, or "class".
         most: objects of an image.
+        labels: the classes that are looked for; None for all.
+        specific: of a model whose classes are a tree of words, the probability that a word must exceed to be answered:
+            each box has one class then, the most specific such word, the box's objectness is the score, and of two
+            boxes that overlap the better one stays whatever their words. None scores every word of every box.
     """
 
     score_threshold: float | int = 0.05
@@ -47,3 +51,5 @@ class DetectionOptions:
     candidates: int = 1000
     groups: str = "level"
     most: int = 100
+    labels: tuple[int, ...] | None = None
+    specific: float | int | None = None

@@ -127,6 +127,11 @@ class WordTree:
             tables.append((np.array(numbers, np.int64), rows))
         return tuple(tables)
 
+    @property
+    def is_flat(self) -> bool:
+        """Whether every word is a root, so that the words are classes like any others."""
+        return max(self.parents) == ROOT
+
     def index(self, name: str) -> int:
         """The label of a word; an unknown one raises UnknownNameError with the nearest."""
         if name not in self._labels:
@@ -147,6 +152,20 @@ class WordTree:
     def path(self, label: int) -> str:
         """A word with its ancestors, "animal/dog/terrier"."""
         return "/".join(self.names[place] for place in [*reversed(self.ancestors(label)), label])
+
+    def to_paths(self) -> tuple[str, ...]:
+        """The path of every word in label order: of a tree that :attr:`is_grouped`, :meth:`from_paths` reads it back.
+
+        Raises:
+            ArgumentError: on a name with a stroke, which a path could not tell from two names.
+
+        Example:
+            >>> WordTree(("animal", "dog", "cat"), (-1, 0, 0)).to_paths()
+            ('animal', 'animal/dog', 'animal/cat')
+        """
+        stroke = next((name for name in self.names if "/" in name), "")
+        require(not stroke, "names", "hold no strokes", f"'{stroke}'", "Write underscores in their place.")
+        return tuple(self.path(label) for label in range(self.num_classes))
 
     def taxonomy(self) -> Taxonomy:
         """The words as the classes of a data set."""

@@ -1,4 +1,4 @@
-"""The losses of YOLO and YOLOv2, worked out by hand."""
+"""The loss of YOLO, worked out by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from delineate.errors import ArgumentError
-from delineate.losses.yolo import YOLOLoss, YOLOv2Loss
+from delineate.losses.yolo import YOLOLoss
 from delineate.structures.outputs import GridOutputs
 
 EMPTY = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
@@ -71,84 +71,6 @@ class TestYOLO:
             YOLOLoss()(given, [EMPTY])
 
 
-class TestYOLOv2:
-    priors = torch.tensor([[0.25, 0.25], [0.5, 1.0]])  # 8 x 8 and 16 x 32 pixels
-
-    def given(self, seed: int = 0) -> GridOutputs:
-        generator = torch.Generator().manual_seed(seed)
-        values = torch.randn(1, 4, 2, 4, generator=generator).requires_grad_()
-        objectness = torch.randn(1, 4, 2, generator=generator).requires_grad_()
-        logits = torch.randn(1, 4, 2, 3, generator=generator).requires_grad_()
-        return grid(values, objectness, logits, self.priors)
-
-    def test_every_term_by_hand(self) -> None:
-        values, objectness = torch.zeros(1, 4, 2, 4), torch.full((1, 4, 2), -30.0)
-        objectness[0, 0, 1] = 0.0  # answers: 0.5
-        objectness[0, 2, 0] = 0.0  # finds nothing: 0.5
-        logits = torch.zeros(1, 4, 2, 3)
-        # the second prior fits: 16 x 32 pixels around (16, 16), where its box lies already; the object is 2 higher
-        loss = YOLOv2Loss(settling=0)
-        found = loss(grid(values, objectness, logits, self.priors), [target([8.0, 0, 24, 36], labels=[2])])
-        overlap = 16 * 32 / (16 * 36)
-        assert float(found["objects"]) == pytest.approx((0.5 - overlap) ** 2 / 2)
-        assert float(found["no_objects"]) == pytest.approx(0.5**2 / 2)
-        assert float(found["classes"]) == pytest.approx(math.log(3))
-        smallness = 2 - 16 * 36 / 64**2
-        squares = (0.5 - 18 / 32) ** 2 + math.log(36 / 32) ** 2
-        assert float(found["boxes"]) == pytest.approx(smallness * squares / 2)
-        parts = 5 * (0.5 - overlap) ** 2 / 2 + 0.125 + math.log(3) + smallness * squares / 2
-        assert float(found["loss"]) == pytest.approx(parts)
-
-    def test_a_box_on_an_object_that_does_not_answer_is_left_alone(self) -> None:
-        priors = torch.tensor([[0.5, 1.0], [0.5, 1.1]])
-        values, objectness = torch.zeros(1, 4, 2, 4), torch.full((1, 4, 2), -30.0)
-        objectness[0, 0] = torch.tensor([0.0, 0.0])
-        given = grid(values, objectness, torch.zeros(1, 4, 2, 3), priors)
-        truth = [target([8.0, 0, 24, 32], labels=[2])]  # the first prior's box; the second's overlaps by 0.94
-        assert float(YOLOv2Loss(settling=0)(given, truth)["no_objects"]) == pytest.approx(0, abs=1e-9)
-        assert float(YOLOv2Loss(settling=0, ignore=0.95)(given, truth)["no_objects"]) == pytest.approx(0.125)
-
-    def test_boxes_in_a_crowd_are_left_alone(self) -> None:
-        given = grid(torch.zeros(1, 4, 2, 4), torch.zeros(1, 4, 2), torch.zeros(1, 4, 2, 3), self.priors)
-        crowd = {**target([0.0, 0, 32, 32], labels=[0]), "iscrowd": torch.tensor([True])}
-        # the two boxes of the first cell lie in the crowd, the other six do not
-        assert float(YOLOv2Loss(settling=0)(given, [crowd])["no_objects"]) == pytest.approx(6 * 0.125)
-
-    def test_the_first_images_are_drawn_to_the_priors(self) -> None:
-        loss = YOLOv2Loss(settling=2).train()
-        found = loss(self.given(), [EMPTY])
-        values = self.given().values.detach()
-        squares = (values[..., :2].sigmoid() - 0.5).square().sum() + values[..., 2:].square().sum()
-        assert float(found["priors"].detach()) == pytest.approx(float(squares) / 2)
-        assert int(loss.seen) == 1
-        loss(self.given(), [EMPTY])
-        assert "priors" not in loss(self.given(), [EMPTY])
-        assert "priors" not in YOLOv2Loss().eval()(self.given(), [EMPTY])
-
-    def test_the_box_that_answers_is_not_drawn_to_its_prior(self) -> None:
-        truth = [target([8.0, 0, 24, 36], labels=[2])]
-        alone, all_of_them = YOLOv2Loss()(self.given(), truth)["priors"], YOLOv2Loss()(self.given(), [EMPTY])["priors"]
-        own = self.given().values.detach()[0, 0, 1]
-        squares = (own[:2].sigmoid() - 0.5).square().sum() + own[2:].square().sum()
-        assert float((all_of_them - alone).detach()) == pytest.approx(float(squares) / 2, rel=1e-4)
-
-    def test_gradients_are_those_of_the_numbers(self) -> None:
-        given = self.given()
-        double = [part.detach().double().requires_grad_() for part in (given.values, given.objectness, given.logits)]
-
-        def loss(values: Tensor, objectness: Tensor, logits: Tensor) -> Tensor:
-            # the overlap that a confidence learns is no path for gradients: the box's own errors move it
-            named = YOLOv2Loss(settling=0, objects=0)(grid(values, objectness, logits, self.priors.double()), [EMPTY])
-            return named["loss"]
-
-        assert torch.autograd.gradcheck(loss, double)
-
-    def test_without_priors_it_refuses(self) -> None:
-        given = grid(torch.zeros(1, 4, 1, 4), torch.zeros(1, 4, 1), torch.zeros(1, 4, 1, 2))
-        with pytest.raises(ArgumentError, match="Take YOLOLoss"):
-            YOLOv2Loss()(given, [EMPTY])
-
-
 def test_targets_must_fit() -> None:
     given = grid(torch.zeros(1, 4, 1, 4), torch.zeros(1, 4, 1), torch.zeros(1, 4, 1, 2))
     with pytest.raises(ArgumentError, match="targets must be 1, one an image; got 2"):
@@ -157,5 +79,3 @@ def test_targets_must_fit() -> None:
         YOLOLoss()(given, [target([0.0, 0, 8, 8], labels=[5])])
     with pytest.raises(ArgumentError, match="coordinates must be 0 or more"):
         YOLOLoss(coordinates=-1)
-    with pytest.raises(ArgumentError, match="ignore must be 0 or more"):
-        YOLOv2Loss(ignore=-1)

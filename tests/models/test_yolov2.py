@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from delineate.errors import ArgumentError
-from delineate.losses.yolo import YOLOv2Loss
+from delineate.losses.yolov2 import YOLOv2Loss
 from delineate.models.yolov2 import Darknet19, yolov2
 from tests.models.detector import DetectorTests
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from delineate.errors import ArgumentError
-from delineate.postprocess.detection import class_scores, detected_boxes
-from delineate.structures.outputs import AnchorOutputs, GridOutputs
+from delineate.postprocess.detection import class_scores, detected_boxes, detected_regions
+from delineate.structures.outputs import AnchorOutputs, GridOutputs, RegionOutputs
 from delineate.structures.scored_boxes import DetectionOptions
+from delineate.structures.word_tree import WordTree
 
 ANCHORS = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [20, 20, 30, 30], [22, 22, 44, 44]])
 
@@ -98,3 +99,96 @@ def test_what_does_not_fit_is_refused() -> None:
         detected_boxes(given, [(5, 5), (5, 5)])
     with pytest.raises(ArgumentError, match='groups must be "level" or "class"'):
         detected_boxes(given, [(5, 5)], DetectionOptions(groups="image"))
+
+
+WORDS = WordTree(("thing", "plant", "dog", "cat"), (-1, -1, 0, 0))
+PRIORS = torch.tensor([[1.0, 1.0], [0.9, 0.9]])
+
+
+def words(objectness: list[float], probabilities: list[list[float]]) -> GridOutputs:
+    """Two boxes of one cell of 32 pixels; the probabilities are conditional, of thing, plant, dog and cat."""
+    claims = torch.logit(torch.tensor(objectness)).view(1, 1, 2)
+    return GridOutputs(
+        torch.tensor(probabilities).log().view(1, 1, 2, 4),
+        claims,
+        torch.zeros(1, 1, 2, 4),
+        (1, 1),
+        (32, 32),
+        PRIORS,
+        WORDS,
+    )
+
+
+def test_words_score_with_all_above_them() -> None:
+    given = words([0.8, 0.5], [[0.75, 0.25, 0.9, 0.1], [0.5, 0.5, 0.5, 0.5]])
+    assert class_scores(given)[0, 0].tolist() == pytest.approx([0.6, 0.2, 0.54, 0.06])
+    assert class_scores(given)[0, 1].tolist() == pytest.approx([0.25, 0.25, 0.125, 0.125])
+    found = detected_boxes(given, [(32, 32)], DetectionOptions(groups="class", score_threshold=0.1))[0]
+    assert found.labels.tolist() == [0, 2, 1, 3]  # the boxes overlap: of each word the better one stays
+    assert found.scores.tolist() == pytest.approx([0.6, 0.54, 0.25, 0.125])
+
+
+@pytest.mark.parametrize(("threshold", "label"), [(0.5, 2), (0.7, 0), (1, 0)])
+def test_down_the_tree_each_box_has_one_word(threshold: float | int, label: int) -> None:
+    given = words([0.8, 0.2], [[0.75, 0.25, 0.9, 0.1], [0.25, 0.75, 0.5, 0.5]])
+    found = detected_boxes(given, [(32, 32)], DetectionOptions(iou_threshold=0.9, specific=threshold))[0]
+    assert found.labels.tolist() == [label, 1]
+    assert found.scores.tolist() == pytest.approx([0.8, 0.2])  # the objectness, whatever the word's probability
+
+
+def test_boxes_of_different_words_suppress_each_other_down_the_tree() -> None:
+    given = words([0.2, 0.8], [[0.75, 0.25, 0.9, 0.1], [0.25, 0.75, 0.5, 0.5]])
+    found = detected_boxes(given, [(32, 32)], DetectionOptions(specific=0.5))[0]
+    assert found.labels.tolist() == [1]
+    assert len(detected_boxes(given, [(32, 32)], DetectionOptions(specific=0.5, labels=(2,)))[0]) == 1
+    assert len(detected_boxes(given, [(32, 32)], DetectionOptions(specific=0.5, score_threshold=0.9))[0]) == 0
+
+
+def test_classes_that_are_not_looked_for_are_not_found() -> None:
+    given = outputs([[0.9, 0.5], [0.8, 0.4], [0.7, 0.3], [0.6, 0.2]])
+    for groups in ("level", "class"):
+        found = detected_boxes(given, [(50, 50)], DetectionOptions(labels=(1,), iou_threshold=1, groups=groups))[0]
+        assert found.scores.tolist() == pytest.approx([0.5, 0.4, 0.3, 0.2])
+        assert found.labels.tolist() == [1] * 4
+        every = DetectionOptions(labels=(1,), iou_threshold=1, groups=groups, score_threshold=-5)
+        assert len(detected_boxes(given, [(50, 50)], every)[0]) == 4
+
+
+def test_regions_of_other_classes_are_not_found() -> None:
+    proposals = AnchorOutputs(torch.zeros(1, 1, 1), torch.zeros(1, 1, 4), ANCHORS[:1], (1,))
+    logits = torch.tensor([[0.5, 0.3, 0.2]]).log()
+    regions = RegionOutputs(proposals, ANCHORS[:1], torch.zeros(1, dtype=torch.int64), logits, torch.zeros(1, 3, 4))
+    assert detected_regions(regions, [(50, 50)])[0].labels.tolist() == [0, 1]
+    assert detected_regions(regions, [(50, 50)], DetectionOptions(labels=(1,)))[0].labels.tolist() == [1]
+    with pytest.raises(ArgumentError, match="specific must be left out for a model whose classes are no tree"):
+        detected_regions(regions, [(50, 50)], DetectionOptions(specific=0.5))
+
+
+def test_large_and_small_groups_of_classes_say_the_same() -> None:
+    generator = torch.Generator().manual_seed(3)
+    given = GridOutputs(
+        torch.randn(1, 9, 2, 4, generator=generator),
+        torch.randn(1, 9, 2, generator=generator),
+        torch.randn(1, 9, 2, 4, generator=generator),
+        (3, 3),
+        (96, 96),
+        PRIORS,
+        WORDS,
+    )
+    whole, single = (
+        detected_boxes(given, [(96, 96)], DetectionOptions(groups="class", candidates=count, labels=(0, 2)))[0]
+        for count in (18, 17)  # 18 boxes: one limit is never met, the other by no word's boxes above the threshold
+    )
+    assert len(whole) > 5
+    assert torch.equal(whole.boxes, single.boxes)
+    assert torch.equal(whole.labels, single.labels)
+
+
+def test_what_a_tree_does_not_allow_is_refused() -> None:
+    given = words([0.8, 0.5], [[0.75, 0.25, 0.9, 0.1], [0.5, 0.5, 0.5, 0.5]])
+    with pytest.raises(ArgumentError, match=r"specific must lie in 0\.\.1; got 2"):
+        detected_boxes(given, [(32, 32)], DetectionOptions(specific=2))
+    with pytest.raises(ArgumentError, match=r"labels must be classes, 0\.\.3; got \[9\]"):
+        detected_boxes(given, [(32, 32)], DetectionOptions(labels=(1, 9)))
+    with pytest.raises(ArgumentError, match="specific must be left out for a model whose classes are no tree"):
+        detected_boxes(outputs([[0.9, 0.5]] * 4), [(50, 50)], DetectionOptions(specific=0.5))

@@ -87,6 +87,16 @@ def test_the_overlay_draws_boxes_and_masks_and_leaves_the_rest() -> None:
     assert filled[5, 6].tolist() == [50, 50, 150]  # half way from 100 to the class's colour
 
 
+def test_a_box_below_a_pixel_is_a_dot() -> None:
+    boxes = [[3.2, 4.1, 3.9, 4.3], [11.5, 2.0, 12.0, 7.0], [6, 6, 6, 9]]  # small, narrow at the border, without area
+    found = Detections.of(boxes, [0.9, 0.8, 0.7], [0, 1, 1], CELLS, size=(10, 12))
+    drawn = found.overlay()
+    assert drawn[4, 3].tolist() == [200, 0, 0]
+    assert drawn[4, 11].tolist() == [0, 0, 200]
+    assert (drawn[6:9, 6] == 255).all()
+    assert found.plot().size == (12 * 32, 10 * 32)
+
+
 def test_objects_of_a_single_class_have_colours_of_their_own() -> None:
     one = Taxonomy(("cell",))
     found = Detections.of([[0, 0, 4, 4], [6, 6, 10, 10]], [0.9, 0.8], [0, 0], one, size=(12, 12))

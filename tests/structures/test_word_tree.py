@@ -201,3 +201,19 @@ def test_circles():
 def test_it_cannot_be_changed():
     with pytest.raises(AttributeError):
         TREE.names = ("a",)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_paths_of_a_grouped_tree_are_read_back(seed):
+    tree = random_tree(seed).grouped()
+    assert WordTree.from_paths(list(tree.to_paths())) == tree
+
+
+def test_a_stroke_in_a_name_has_no_path():
+    with pytest.raises(ArgumentError, match="names must hold no strokes; got 'cat/dog'"):
+        WordTree(("cat/dog",), (-1,)).to_paths()
+
+
+def test_roots_alone_are_flat():
+    assert WordTree(("dog", "cat"), (-1, -1)).is_flat
+    assert not TREE.is_flat
