@@ -23,28 +23,46 @@ class InstanceDetectionLoss(nn.Module):
     """A two-stage detector's loss and, where its outputs have masks or keypoints, theirs.
 
     Source: He et al., "Mask R-CNN", ICCV 2017, section 3: the sum of the parts.
-    Differs: nothing; masks and keypoints may be weighted.
+    Differs: nothing; masks and keypoints may be weighted, and either stage left out.
 
     Args:
-        detection: the loss of proposals, classes and boxes; with its defaults when None.
+        detection: the loss of proposals, classes and boxes; with its defaults and the two weights when None.
+        proposals: weight of what the first stage learns, 0 for nothing, see
+            :class:`~delineate.losses.region_detection.RegionDetectionLoss`.
+        regions: likewise of the second stage, masks and joints among it.
         mask_weight: of the masks.
         keypoint_weight: of the joints.
 
     Raises:
-        ArgumentError: when a weight is negative or not finite.
+        ArgumentError: when a weight is negative or not finite, or is given beside ``detection``, which has its own.
     """
 
     def __init__(
         self,
         detection: RegionDetectionLoss | None = None,
         *,
+        proposals: Number = 1,
+        regions: Number = 1,
         mask_weight: Number = 1,
         keypoint_weight: Number = 1,
     ) -> None:
         super().__init__()
-        self.detection = RegionDetectionLoss() if detection is None else detection
+        alone = detection is None or (proposals == 1 and regions == 1)
+        got = f"proposals {proposals} and regions {regions}"
+        require(alone, "detection", "have the weights of its halves itself", got, "Pass both to RegionDetectionLoss.")
+        self.detection = RegionDetectionLoss(proposals=proposals, regions=regions) if detection is None else detection
         self.mask_weight = check_number("mask_weight", mask_weight, "be 0 or more", lambda v: v >= 0)
         self.keypoint_weight = check_number("keypoint_weight", keypoint_weight, "be 0 or more", lambda v: v >= 0)
+
+    @property
+    def proposals(self) -> float:
+        """The weight of the first stage."""
+        return self.detection.proposals
+
+    @property
+    def regions(self) -> float:
+        """The weight of the second stage."""
+        return self.detection.regions
 
     def forward(
         self,
@@ -73,15 +91,17 @@ class InstanceDetectionLoss(nn.Module):
         """
         parts = self.detection(outputs, targets, sizes=sizes, normaliser=normaliser)
         total = parts["loss"]
+        if not self.regions:
+            return parts
         assert outputs.matches is not None  # the detector's loss has looked
         positive = outputs.matches >= 0
         regions = _Regions(outputs.regions[positive], outputs.images[positive], outputs.matches[positive])
         if outputs.masks is not None:
             parts["masks"] = regions.mask_loss(outputs.masks, targets, normaliser)
-            total = total + self.mask_weight * parts["masks"]
+            total = total + self.regions * self.mask_weight * parts["masks"]
         if outputs.keypoints is not None:
             parts["keypoints"] = regions.keypoint_loss(outputs.keypoints, targets, normaliser)
-            total = total + self.keypoint_weight * parts["keypoints"]
+            total = total + self.regions * self.keypoint_weight * parts["keypoints"]
         return {**parts, "loss": total}
 
 

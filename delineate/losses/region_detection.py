@@ -1,4 +1,4 @@
-"""Faster R-CNN's loss: objectness and boxes of sampled anchors, classes and boxes of sampled regions."""
+"""Faster R-CNN's loss: objectness and boxes of sampled anchors, classes and boxes of sampled regions; or one half."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from delineate.checks import require
 from delineate.errors import ArgumentError
 from delineate.losses.box_regression import smooth_l1
 from delineate.losses.precision import full_precision
-from delineate.losses.supervision import Normaliser, Number, over_ranks
+from delineate.losses.supervision import Normaliser, Number, check_number, over_ranks
 from delineate.ops.anchors import anchors_inside
 from delineate.ops.box_assignment import IGNORED, assign_by_iou
 from delineate.ops.box_coding import encode_boxes
@@ -30,7 +30,12 @@ class RegionDetectionLoss(nn.Module):
     of samples, as in the release and in torchvision, whose numbers these are.
     Differs: anchors that cross the border learn too, as in torchvision; ``inside_only`` leaves them out, as the paper.
 
+    Either half may be weighted, or left out with 0, as where proposals and regions learn in turns (section 3.2). Of a
+    half that is left out nothing is computed, so that its layers have no gradient.
+
     Args:
+        proposals: weight of the half over the anchors.
+        regions: weight of the half over the regions.
         anchors: drawn from each image.
         share: of them that may be positive.
         positive: IoU with an object from which on an anchor is positive; each object's best ones always are.
@@ -39,12 +44,18 @@ class RegionDetectionLoss(nn.Module):
         inside_only: how far, in pixels, an anchor may cross the border of the image; None for any distance.
 
     Raises:
-        ArgumentError: when a number is out of its range.
+        ArgumentError: when a number is out of its range, or both halves are left out.
+
+    Example:
+        >>> RegionDetectionLoss(regions=0).proposals
+        1.0
     """
 
     def __init__(
         self,
         *,
+        proposals: Number = 1,
+        regions: Number = 1,
         anchors: int = 256,
         share: Number = 0.5,
         positive: Number = 0.7,
@@ -53,6 +64,9 @@ class RegionDetectionLoss(nn.Module):
         inside_only: Number | None = None,
     ) -> None:
         super().__init__()
+        self.proposals = check_number("proposals", proposals, "be 0 or more", lambda v: v >= 0)
+        self.regions = check_number("regions", regions, "be 0 or more", lambda v: v >= 0)
+        require(self.proposals + self.regions > 0, "proposals", "be above 0 where regions is 0", self.proposals)
         require(anchors > 0, "anchors", "be above 0", anchors)
         require(0 <= share <= 1, "share", "lie between 0 and 1", share)
         require(0 <= negative <= positive <= 1, "negative", "lie between 0 and positive", negative)
@@ -74,8 +88,10 @@ class RegionDetectionLoss(nn.Module):
     ) -> dict[str, Float[Tensor, ""]]:
         """The sum to minimise, as "loss"; and its parts "objectness", "proposals", "classes" and "boxes".
 
+        Parts are told before their weights, and not at all where their half is left out.
+
         Args:
-            outputs: of a model that was given the targets, whose regions are a sample.
+            outputs: of a model that was given the targets, whose regions are a sample; without regions' half, any.
             targets: "boxes" (xyxy pixels of the input), "labels" and perhaps "iscrowd" of each image.
             sizes: (height, width) of each image without padding, for ``inside_only``.
             normaliser: takes numbers of samples to their means over processes.
@@ -85,13 +101,21 @@ class RegionDetectionLoss(nn.Module):
         """
         count = len(outputs.proposals.logits)
         require(len(targets) == count, "targets", f"be {count}, one an image", len(targets))
-        if outputs.matches is None:
-            raise ArgumentError(
-                "outputs must be of regions sampled with the targets; got none. Call model(images, targets)."
-            )
-        parts = self._of_anchors(outputs.proposals, targets, sizes, normaliser)
-        parts |= self._of_regions(outputs, outputs.matches, targets, normaliser)
-        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+        parts: dict[str, Tensor] = {}
+        weighted: list[Tensor] = []
+        if self.proposals:
+            of_anchors = self._of_anchors(outputs.proposals, targets, sizes, normaliser)
+            parts |= of_anchors
+            weighted += [self.proposals * value for value in of_anchors.values()]
+        if self.regions:
+            if outputs.matches is None:
+                raise ArgumentError(
+                    "outputs must be of regions sampled with the targets; got none. Call model(images, targets)."
+                )
+            of_regions = self._of_regions(outputs, outputs.matches, targets, normaliser)
+            parts |= of_regions
+            weighted += [self.regions * value for value in of_regions.values()]
+        return {"loss": torch.stack(weighted).sum(), **parts}
 
     def _of_anchors(
         self,

@@ -9,11 +9,10 @@ pyramid's as torchvision has it: RoIAlign with two samples a bin and a side, una
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from delineate.checks import require
@@ -21,40 +20,21 @@ from delineate.models.blocks.convolutional_classifier import vgg16_weights
 from delineate.models.blocks.detection_pyramid import detection_pyramid
 from delineate.models.blocks.region_pooling import FeaturePool, Pool, PyramidPool
 from delineate.models.blocks.region_proposals import ProposalOptions, RegionProposalNetwork
+from delineate.models.blocks.region_sampling import RegionSampling, sampled_regions
 from delineate.models.encoders.creation import create_encoder
 from delineate.models.encoders.encoder import Encoder
 from delineate.models.encoders.torchvision_encoder import StagedEncoder, adapt_first_convolution, vgg_layers
 from delineate.models.published_detectors import check_published, load_published
 from delineate.ops.anchors import base_anchors, rpn_base_anchors
-from delineate.ops.box_assignment import assign_by_iou
-from delineate.ops.box_sampling import sample_balanced
 from delineate.ops.padding import pad_to_multiple
-from delineate.ops.true_boxes import true_boxes
-from delineate.structures.outputs import RegionOutputs
+from delineate.registry import unknown_name
+from delineate.structures.outputs import AnchorOutputs, RegionOutputs
 from delineate.structures.scored_boxes import DetectionOptions
 
 Targets = Sequence[Mapping[str, Any]]
 VARIANTS = ("v1", "v2")
+NORMS = {"none": "vgg16", "batch": "vgg16_bn"}  # of faster_rcnn_vgg16's convolutions
 NETWORKS = {"v1": "fasterrcnn_resnet50_fpn", "v2": "fasterrcnn_resnet50_fpn_v2"}  # torchvision's
-
-
-@dataclass(frozen=True)
-class RegionSampling:
-    """Which regions a detector learns from.
-
-    Args:
-        positive: IoU with an object from which on a region answers for it.
-        negative: IoU below which it is background.
-        least_negative: IoU from which on it is.
-        count: regions of an image.
-        share: of them that may be positive.
-    """
-
-    positive: float | int = 0.5
-    negative: float | int = 0.5
-    least_negative: float | int = 0
-    count: int = 512
-    share: float | int = 0.25
 
 
 class FasterRCNN(nn.Module):
@@ -86,7 +66,7 @@ class FasterRCNN(nn.Module):
         num_classes: int,
         multiple: int,
         pooled_levels: int,
-        sampling: RegionSampling = RegionSampling(),
+        sampling: RegionSampling = RegionSampling(),  # noqa: B008 - frozen
         decoding: DetectionOptions = DetectionOptions(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
@@ -112,6 +92,7 @@ class FasterRCNN(nn.Module):
         images: Float[Tensor, "B C H W"],
         targets: Targets | None = None,
         sizes: Sequence[tuple[int, int]] | None = None,
+        proposals: Sequence[Tensor] | None = None,
     ) -> RegionOutputs:
         """Proposals of the whole batch, and classes and boxes of its regions.
 
@@ -120,24 +101,25 @@ class FasterRCNN(nn.Module):
             targets: "boxes", "labels" and perhaps "iscrowd" of each image; then regions are a sample to learn from,
                 the true boxes among them.
             sizes: (height, width) of each image, without padding; the whole when left out.
+            proposals: xyxy pixels of the input (N, 4) for each image, in place of the network's own: another network's,
+                or selective search's. They are taken as they are; no gradient flows through them.
 
         Raises:
-            ArgumentError: when there is not one target or size for each image.
+            ArgumentError: when there is not one target, size or table of proposals for each image, or one is not
+                (N, 4).
         """
         count = len(images)
-        sizes = [(images.shape[-2], images.shape[-1])] * count if sizes is None else sizes
-        require(len(sizes) == count, "sizes", f"be {count}, one an image", len(sizes))
         require(targets is None or len(targets) == count, "targets", f"be {count}, one an image", len(targets or ()))
-        padded = pad_to_multiple(images, self.multiple, mode="constant")
-        levels = self.neck(self.encoder(padded))
-        outputs = self.proposals(levels, size=(padded.shape[-2], padded.shape[-1]))
-        proposed = self.proposals.proposals(outputs, sizes)
+        levels, outputs, sizes = self._first_stage(images, sizes)
+        if proposals is None:
+            proposed = self.proposals.proposals(outputs, sizes, training=self.training)
+        else:
+            proposed = _given(proposals, outputs.anchors, count)
         matches = None
         if targets is not None:
-            proposed, matches = self._sampled(proposed, targets)
+            proposed, matches = sampled_regions(proposed, targets, self.sampling, num_classes=self.num_classes)
         regions = torch.cat(proposed)
-        places = torch.arange(count, device=regions.device)
-        owners = places.repeat_interleave(torch.tensor([len(one) for one in proposed], device=regions.device))
+        owners = _owners(proposed)
         features = tuple(levels[: self.pooled_levels])
         hidden = self.box_head(self.pool(features, regions, owners))
         return RegionOutputs(
@@ -150,30 +132,62 @@ class FasterRCNN(nn.Module):
             features=features,
         )
 
-    @torch.no_grad()
-    def _sampled(
-        self, proposed: Sequence[Tensor], targets: Targets
-    ) -> tuple[list[Float[Tensor, "_ 4"]], Int64[Tensor, " R"]]:
-        """The regions of each image to learn from, and the row of its target that each answers for."""
-        chosen, matches = [], []
-        for boxes, target in zip(proposed, targets, strict=True):
-            truths = true_boxes(target, num_classes=self.num_classes)
-            candidates = torch.cat([boxes, truths.boxes.to(boxes)])
-            found = assign_by_iou(
-                candidates,
-                truths.boxes,
-                positive=self.sampling.positive,
-                negative=self.sampling.negative,
-                least_negative=self.sampling.least_negative,
-                crowd_boxes=truths.crowds,
-            ).matches
-            sample = sample_balanced(found, count=self.sampling.count, positive_share=self.sampling.share)
-            rows = torch.cat([sample.positives, sample.negatives])
-            chosen.append(candidates[rows])
-            # rows of the target, whose crowds were left out of the truths
-            owners = torch.cat([truths.rows, truths.rows.new_tensor([-1])])
-            matches.append(owners[found[rows]])
-        return chosen, torch.cat(matches)
+    def proposed(
+        self, images: Float[Tensor, "B C H W"], sizes: Sequence[tuple[int, int]] | None = None
+    ) -> RegionOutputs:
+        """The first stage alone: what is said of every anchor, and as regions the proposals, of no class yet.
+
+        Args:
+            images: of any size.
+            sizes: (height, width) of each image, without padding; the whole when left out.
+
+        Returns:
+            Outputs whose logits and deltas have no column. Regions stand image by image, best first; as many as in
+            training where the model is in training mode.
+
+        Raises:
+            ArgumentError: when there is not one size for each image.
+        """
+        levels, outputs, sizes = self._first_stage(images, sizes)
+        proposed = self.proposals.proposals(outputs, sizes, training=self.training)
+        regions = torch.cat(proposed)
+        return RegionOutputs(
+            proposals=outputs,
+            regions=regions,
+            images=_owners(proposed),
+            logits=regions.new_zeros(len(regions), 0),
+            deltas=regions.new_zeros(len(regions), 0, 4),
+            features=tuple(levels[: self.pooled_levels]),
+        )
+
+    def _first_stage(
+        self, images: Tensor, sizes: Sequence[tuple[int, int]] | None
+    ) -> tuple[Sequence[Tensor], AnchorOutputs, Sequence[tuple[int, int]]]:
+        """Levels, what is said of their anchors, and the size of each image."""
+        count = len(images)
+        sizes = [(images.shape[-2], images.shape[-1])] * count if sizes is None else sizes
+        require(len(sizes) == count, "sizes", f"be {count}, one an image", len(sizes))
+        padded = pad_to_multiple(images, self.multiple, mode="constant")
+        levels = self.neck(self.encoder(padded))
+        return levels, self.proposals(levels, size=(padded.shape[-2], padded.shape[-1])), sizes
+
+
+def _given(proposals: Sequence[Tensor], like: Tensor, count: int) -> list[Tensor]:
+    """Proposals from outside, of the type and on the device of the network's own."""
+    require(len(proposals) == count, "proposals", f"be {count}, one table an image", len(proposals))
+    for boxes in proposals:
+        advice = "If column 4 is a score, pass boxes[:, :4]." if boxes.shape[-1:] == (5,) else ""
+        fits = boxes.ndim == 2 and boxes.shape[1] == 4
+        require(fits, "proposals", "be (N, 4) xyxy pixels of each image", f"shape {tuple(boxes.shape)}", advice)
+    return [boxes.detach().as_subclass(Tensor).to(like) for boxes in proposals]
+
+
+def _owners(boxes: Sequence[Tensor]) -> Tensor:
+    """Which image of the batch each row of the tables, one below the other, is of."""
+    device = boxes[0].device
+    return torch.arange(len(boxes), device=device).repeat_interleave(
+        torch.tensor([len(one) for one in boxes], device=device)
+    )
 
 
 def pyramid_rcnn_parts(
@@ -318,6 +332,7 @@ def faster_rcnn_vgg16(
     width: float | int = 1.0,
     hidden: int = 4096,
     regions: int = 128,
+    norm: str = "none",
 ) -> FasterRCNN:
     """The paper's Faster R-CNN: proposals and regions from VGG16's last convolution, at stride 16.
 
@@ -330,9 +345,11 @@ def faster_rcnn_vgg16(
         width: every convolution has this share of its channels.
         hidden: of fc6 and fc7.
         regions: of an image, sampled in training.
+        norm: "none" (the paper), or "batch" behind every convolution of VGG16, for training from scratch.
 
     Raises:
-        ArgumentError: when pretrained weights do not fit these widths, or ``width`` is not above 0.
+        UnknownNameError: on another norm.
+        ArgumentError: when pretrained weights do not fit these widths or this norm, or ``width`` is not above 0.
 
     Example:
         >>> with torch.device("meta"):
@@ -342,8 +359,11 @@ def faster_rcnn_vgg16(
     """
     require(width > 0, "width", "be above 0", width)
     require(not pretrained or hidden == 4096, "hidden", "be 4096 with pretrained weights", hidden)
+    require(not pretrained or norm == "none", "norm", 'be "none" with pretrained weights', f'"{norm}"')
+    if norm not in NORMS:
+        raise unknown_name("norm", norm, NORMS)
     weights = vgg16_weights(pretrained=pretrained, width=width, fc_channels=4096)
-    layers = vgg_layers("vgg16", weights, width=float(width))[:-1]
+    layers = vgg_layers(NORMS[norm], weights, width=float(width))[:-1]
     adapt_first_convolution(layers, in_channels, pretrained=pretrained)
     channels = [layer for layer in layers if isinstance(layer, nn.Conv2d)][-1].out_channels
     encoder = StagedEncoder([layers], channels=[channels], strides=[16], in_channels=in_channels)
@@ -368,6 +388,7 @@ def faster_rcnn_vgg16(
         num_classes=num_classes,
         multiple=1,
         pooled_levels=1,
-        sampling=RegionSampling(least_negative=0.1, count=regions),
+        # as released for both stages together; Fast R-CNN, alone, leaves out what no object overlaps by 0.1
+        sampling=RegionSampling(count=regions),
         decoding=DetectionOptions(iou_threshold=0.3),  # as released
     )

@@ -100,12 +100,13 @@ class DescribingRCNN(FasterRCNN):
         images: Float[Tensor, "B C H W"],
         targets: Targets | None = None,
         sizes: Sequence[tuple[int, int]] | None = None,
+        proposals: Sequence[Tensor] | None = None,
     ) -> RegionOutputs:
         """As of Faster R-CNN; with targets also the maps of the regions that answer for an object.
 
         Without targets, :meth:`described` gives the maps of what was detected.
         """
-        outputs = super().forward(images, targets, sizes)
+        outputs = super().forward(images, targets, sizes, proposals)
         if outputs.matches is None:
             return outputs
         positive = outputs.matches >= 0

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision import tv_tensors
 from torchvision.models import detection
 from torchvision.models.detection.image_list import ImageList
 
-from delineate.errors import ArgumentError
+from delineate.errors import ArgumentError, UnknownNameError
 from delineate.losses.region_detection import RegionDetectionLoss
-from delineate.models.faster_rcnn import FasterRCNN, RegionSampling, faster_rcnn, faster_rcnn_vgg16
+from delineate.models.blocks.region_sampling import RegionSampling
+from delineate.models.faster_rcnn import FasterRCNN, faster_rcnn, faster_rcnn_vgg16
 from delineate.models.torchvision_detectors import faster_rcnn_state
 from delineate.postprocess.detection import detected_regions
 from delineate.structures.outputs import RegionOutputs
@@ -113,6 +115,69 @@ def test_images_without_any_object_train_too() -> None:
 
 
 @torch.no_grad()
+def test_given_proposals_stand_in_place_of_its_own() -> None:
+    model, sizes = small().eval(), [SIZE, (60, 90)]
+    own = model(images(), sizes=sizes)
+    tables = [own.regions[own.images == image] for image in range(2)]
+    given = model(images(), None, sizes, tables)
+    for name in ("regions", "images", "logits", "deltas"):
+        assert torch.equal(getattr(given, name), getattr(own, name)), name
+    assert torch.equal(given.proposals.logits, own.proposals.logits)
+    proposed = model.proposed(images(), sizes)
+    assert torch.equal(proposed.regions, own.regions)
+    assert torch.equal(proposed.images, own.images)
+    assert (proposed.logits.shape, proposed.deltas.shape) == ((len(own.regions), 0), (len(own.regions), 0, 4))
+
+
+@torch.no_grad()
+def test_any_boxes_may_be_proposed_as_many_as_there_are() -> None:
+    model = small().eval()
+    few = tv_tensors.BoundingBoxes(
+        torch.tensor([[2, 3, 40, 50], [0, 0, 96, 64]]),
+        format="XYXY",
+        canvas_size=SIZE,  # type: ignore[call-overload]
+    )
+    outputs = model(images(), proposals=[torch.zeros(0, 4), few])
+    assert type(outputs.regions) is Tensor
+    assert outputs.regions.tolist() == [[2, 3, 40, 50], [0, 0, 96, 64]]
+    assert outputs.images.tolist() == [1, 1]
+    found = detected_regions(outputs, [SIZE, SIZE], DetectionOptions(score_threshold=0))
+    assert [len(one) > 0 for one in found] == [False, True]
+    nothing = model(images(), proposals=[torch.zeros(0, 4)] * 2)
+    assert nothing.logits.shape == (0, 4)
+
+
+def test_regions_to_learn_from_are_drawn_from_given_proposals() -> None:
+    model = small().train()
+    tables = [torch.tensor([[3.0, 4, 41, 50], [60, 0, 96, 20]]), torch.tensor([[1.0, 2, 30, 40]], requires_grad=True)]
+    outputs = model(images(), TARGETS, None, tables)
+    assert outputs.matches is not None
+    first = outputs.images == 0
+    drawn = {tuple(box): match for box, match in zip(outputs.regions.tolist(), outputs.matches.tolist(), strict=True)}
+    true = {(2.0, 3, 40, 50): 0, (50.0, 10, 90, 44): 1}
+    assert drawn == {(3.0, 4, 41, 50): 0, (60.0, 0, 96, 20): -1, (1.0, 2, 30, 40): -1, **true}
+    assert int(first.sum()) == 4
+    assert not outputs.regions.requires_grad
+    RegionDetectionLoss(proposals=0)(outputs, TARGETS)["loss"].backward()
+    assert all(parameter.grad is None for parameter in model.proposals.parameters())
+    assert next(model.encoder.parameters()).grad is not None
+
+
+@torch.no_grad()
+def test_a_detector_in_training_looks_at_as_many_fixed_proposals_as_at_its_own() -> None:
+    model = small(regions=1000)
+    options = model.proposals.options
+    model.proposals.options = type(options)(before_training=60, before=20, after_training=40, after=5)
+    counts = []
+    for fixed in (False, True):
+        model.train()
+        model.proposals.train(not fixed)
+        counts.append(len(model(images(1), [TARGETS[1]]).regions))
+    assert counts[0] == counts[1] > 5
+    assert len(model.eval()(images(1)).regions) == 5
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("factory", ["pyramid", "vgg16"])
 def test_described_without_memory_it_keeps_its_anchors(factory: str) -> None:
     create = small if factory == "pyramid" else lambda: faster_rcnn_vgg16(3, width=0.1, hidden=16)
@@ -121,6 +186,18 @@ def test_described_without_memory_it_keeps_its_anchors(factory: str) -> None:
         other = create().eval()
     other.load_state_dict(model.state_dict(), assign=True)
     assert torch.equal(other(images(1)).regions, model(images(1)).regions)
+
+
+def test_the_papers_network_may_be_normalised_and_learns_background_everywhere() -> None:
+    model = faster_rcnn_vgg16(3, width=0.1, hidden=16, norm="batch")
+    layers = [type(layer).__name__ for layer in model.encoder.modules()]
+    assert layers.count("BatchNorm2d") == layers.count("Conv2d") == 13
+    # released for joint training; with Fast R-CNN's 0.1 nothing is said of regions far from any object
+    assert model.sampling.least_negative == 0
+    with pytest.raises(UnknownNameError, match=r"norm must be a known name; got 'bath'\. Did you mean 'batch'"):
+        faster_rcnn_vgg16(3, norm="bath")
+    with pytest.raises(ArgumentError, match='norm must be "none" with pretrained weights; got "batch"'):
+        faster_rcnn_vgg16(3, pretrained=True, norm="batch")
 
 
 def test_objects_are_read_as_released() -> None:
@@ -210,6 +287,11 @@ def test_what_does_not_fit_is_refused() -> None:
         model(images(), TARGETS[:1])
     with pytest.raises(ArgumentError, match="sizes must be 2, one an image; got 1"):
         model(images(), sizes=[SIZE])
+    with pytest.raises(ArgumentError, match="proposals must be 2, one table an image; got 1"):
+        model(images(), proposals=[torch.zeros(0, 4)])
+    message = r"proposals must be \(N, 4\) xyxy pixels of each image; got shape \(7, 5\). If column 4 is a score, pass"
+    with pytest.raises(ArgumentError, match=message):
+        model(images(), proposals=[torch.zeros(0, 4), torch.zeros(7, 5)])
     with pytest.raises(ArgumentError, match=r"Call model\(images, targets\)"):
         RegionDetectionLoss()(model.eval()(images()), TARGETS)
     with pytest.raises(ArgumentError, match='variant must be "v1" or "v2"'):

@@ -103,15 +103,20 @@ class RegionProposalNetwork(nn.Module):
         )
 
     @torch.no_grad()
-    def proposals(self, outputs: AnchorOutputs, sizes: Sequence[tuple[int, int]]) -> list[Float[Tensor, "_ 4"]]:
+    def proposals(
+        self, outputs: AnchorOutputs, sizes: Sequence[tuple[int, int]], *, training: bool | None = None
+    ) -> list[Float[Tensor, "_ 4"]]:
         """The regions of each image, best first, within it; no gradient flows through them.
 
         Args:
             outputs: of this network.
             sizes: (height, width) of each image, without padding.
+            training: whether they are as many as a detector in training looks at, which may be so while this network is
+                fixed; as the network's own mode is when None.
         """
-        before = self.options.before_training if self.training else self.options.before
-        after = self.options.after_training if self.training else self.options.after
+        training = self.training if training is None else training
+        before = self.options.before_training if training else self.options.before
+        after = self.options.after_training if training else self.options.after
         logits = outputs.logits.float()
         scores = logits[..., 0] if self.scoring == "sigmoid" else logits[..., 0] - logits[..., 1]
         places, level_of, first = [], [], 0
