@@ -23,7 +23,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "delineate"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # what a whole run promises, wherever in its floor it is kept
-ACROSS_MODULES = {"cli/test_scoring_hostile.py", "engine/test_resume.py"}
+ACROSS_MODULES = {
+    "cli/test_scoring_hostile.py",
+    "engine/test_decoding.py",
+    "engine/test_detectors_learn.py",
+    "engine/test_object_extremes.py",
+    "engine/test_overfitting.py",
+    "engine/test_resume.py",
+}
 NO_ROOMS = {"util", "utils", "helper", "helpers", "common", "misc", "shared", "base", "core"}
 
 

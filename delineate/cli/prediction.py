@@ -23,7 +23,12 @@ def predict_command(
     islands: ISLANDS = 0,
     holes: HOLES = 0,
     score: Annotated[
-        float | None, typer.Option(help="Objects: show those of this score and above; 0.3 when left out.")
+        float | None,
+        typer.Option(help="Objects: show those of this score and above; the recipe's or 0.3 when left out."),
+    ] = None,
+    specific: Annotated[
+        float | None,
+        typer.Option(help="Trees of words: show the most specific word above this probability; 0.5 when left out."),
     ] = None,
 ) -> None:
     """Predict what is where: overlays to look at, COCO JSON that other tools open, and of segmenters id PNGs."""
@@ -35,6 +40,8 @@ def predict_command(
     chosen: dict[str, Any] = {name: value for name, value in refinement.items() if value}
     if score is not None:
         chosen["score_threshold"] = score
+    if specific is not None:
+        chosen["specific"] = specific
     with progress_bar("predicting") as progress:
         written = predict_files(
             run, images, out=out, tile=tile, overlap=overlap, overlays=overlays, progress=progress, **chosen

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from delineate.data.order import sample_seed
+from delineate.engine.freezing import parts_named
 from delineate.engine.optimization import create_optimizer, schedule_factor
 from delineate.engine.recipe import Recipe
 from delineate.errors import NonFiniteLossError
@@ -44,7 +45,9 @@ class Learner(pl.LightningModule):
         self.preprocessing = preprocessing
         self.total_steps = total_steps
         self.file_of = file_of
-        self.frozen = [model.get_submodule(name).requires_grad_(False) for name in recipe.start.freeze]
+        self.frozen = [part for name in recipe.start.freeze for part in parts_named(model, name) or ()]
+        for part in self.frozen:
+            part.requires_grad_(False)
         self.train_loss = MeanMetric()
         self.train_loss.persistent(True)  # an epoch resumed in its middle reports the loss of the whole epoch
         self.memory_format = torch.channels_last if recipe.trainer.channels_last else torch.contiguous_format

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
+from delineate.data.object_mixture import MixedObjects
 from delineate.data.objects.coco_json import Columns
 from delineate.data.opening import open_dataset
 from delineate.data.samples import ObjectSamples
 from delineate.engine.evaluation import Evaluation, check_classes
-from delineate.engine.object_predictor import ObjectOptions, ObjectPredictor
+from delineate.engine.object_predictor import ObjectOptions, ObjectPredictor, learnt_tree
 from delineate.engine.object_scoring import Evidence, explained_figures, object_figures
 from delineate.engine.objects import SCORE_THRESHOLD, decoding_of, joint_sigmas
 from delineate.engine.scoring import Score
@@ -98,7 +99,8 @@ def measure_objects(
         data: an opened data set, or the folder of one.
         split: of a folder.
         progress: called with (images done, images in all).
-        options: ``score_threshold`` (0.01 when left out), ``iou_threshold`` and ``most``; the model's own otherwise.
+        options: ``score_threshold``, ``iou_threshold`` and ``most``; when left out what the model card says, else a
+            score of 0.01 and the model's own.
 
     Raises:
         DataError: when the data set cannot be read or has other classes than the predictor.
@@ -116,12 +118,19 @@ def measure_objects(
         )
     else:
         samples = data
-    check_classes(predictor, samples)
-    decoding = decoding_of(predictor.model, **{"score_threshold": SCORE_THRESHOLD, **options})
+    samples = judged_samples(predictor, samples)
+    scored: dict[str, Any] = {"score_threshold": SCORE_THRESHOLD}
+    label_of = None
+    if isinstance(samples, MixedObjects):
+        scored["labels"] = tuple(samples.words.tolist())
+        label_of = np.full(predictor.taxonomy.num_classes, -1, np.int64)
+        label_of[samples.words] = np.arange(len(samples.words))
+    decoding = decoding_of(predictor.model, scored, predictor.card.decoding, options)
     parts = []
     for index in range(len(samples)):
         pixels, _ = samples.read(index)
-        parts.append(_as_objects(predictor.found(pixels, decoding), index))
+        found = predictor.found(pixels, decoding)
+        parts.append(_as_objects(found, index, found.labels if label_of is None else label_of[found.labels]))
         if progress is not None:
             progress(index + 1, len(samples))
     truth, predictions = samples.truth(), Objects.concatenate(parts)
@@ -153,13 +162,29 @@ def measure_objects(
     )
 
 
-def _as_objects(found: TileObjects, image: int) -> Objects:
+def judged_samples(predictor: ObjectPredictor, samples: ObjectSamples) -> ObjectSamples:
+    """The samples that can be scored, in classes that can be: of a model of words, those that the data have boxes of.
+
+    Raises:
+        DataError: when the data have other classes than the predictor, or none of them has boxes.
+    """
+    own = getattr(predictor.model, "tree", None)
+    if isinstance(samples, MixedObjects) and own is not None:
+        return MixedObjects(samples.parts, own).boxed()  # in the model's words: the file of words may have changed
+    tree = learnt_tree(predictor.model)
+    if tree is None:
+        check_classes(predictor, samples)
+        return samples
+    return MixedObjects([samples], tree).boxed()
+
+
+def _as_objects(found: TileObjects, image: int, labels: np.ndarray) -> Objects:
     """Predictions of one picture as columns."""
     corners = found.boxes.astype(np.float64)
     joints = None if found.keypoints is None else found.keypoints.astype(np.float64)
     return Objects.of(
         np.full(len(found), image),
-        found.labels,
+        labels,
         np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1),
         scores=found.scores.astype(np.float64),
         masks=found.masks,

@@ -8,7 +8,7 @@ from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision import tv_tensors
 
 from delineate.data.object_augmentation import eval_fit, resolved
@@ -24,9 +24,13 @@ from delineate.postprocess.region_description import RegionDescription, describe
 from delineate.postprocess.tiling import tile_windows
 from delineate.structures.detections import Detections
 from delineate.structures.scored_boxes import DetectionOptions, ScoredBoxes
+from delineate.structures.word_tree import WordTree
 
 SHOWN = 0.3
 """The score from which objects are shown to people where nobody says; what is measured has all of them."""
+
+SPECIFIC = 0.5
+"""How probable a word of a tree must be to be shown where nobody says."""
 
 
 COCO_CHAINS = (
@@ -45,6 +49,7 @@ class ObjectOptions(TypedDict, total=False):
     score_threshold: float | int
     iou_threshold: float | int
     most: int
+    specific: float | int | None
 
 
 class ObjectPredictor(Predictor):
@@ -74,14 +79,17 @@ class ObjectPredictor(Predictor):
             tile: work through the picture in squares of this many pixels, each seen as a picture of its own.
             overlap: pixels that neighbouring tiles share.
             name: what the result is called; the file's stem when left out.
-            options: ``score_threshold`` (0.3 when left out), ``iou_threshold`` and ``most``; the model's own otherwise.
+            options: ``score_threshold``, ``iou_threshold`` and ``most``; when left out what the model card says, else a
+                score of 0.3 and the model's own. Of a model whose classes are a tree of words ``specific``: each box
+                has the most specific word that is more probable than 0.5, or than this; None has every word.
 
         Raises:
             DataError: when a file cannot be read as an image, or is too large to take whole.
             ArgumentError: when a tile is not larger than its overlap, or an array has another shape.
         """
         pixels = self.pixels(image, large=tile is not None)
-        decoding = decoding_of(self.model, **{"score_threshold": SHOWN, **options})
+        shown = {"score_threshold": SHOWN, "specific": SPECIFIC if learnt_tree(self.model) is not None else None}
+        decoding = decoding_of(self.model, shown, self.card.decoding, options)
         size = (pixels.shape[0], pixels.shape[1])
         if tile is None:
             found = self.found(pixels, decoding)
@@ -124,18 +132,18 @@ class ObjectPredictor(Predictor):
         with torch.inference_mode():
             found = detected_objects(outputs, [placement.size], decoding)[0]
             found = ScoredBoxes(found.boxes.float(), found.scores.float(), found.labels)
-            boxes = clip_boxes(placement.restored(found.boxes), size)
+            whole = placement.restored(found.boxes)  # what is seen of an object, its part of the frame included
+            boxes = clip_boxes(whole, size)
             inside = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(1)  # not in the frame around a letterbox
-            boxes, found = boxes[inside], found.select(inside)
+            whole, boxes, found = whole[inside], boxes[inside], found.select(inside)
             described = RegionDescription()
             if isinstance(self._fast, DescribingRCNN):
-                described = described_regions(self._fast, outputs, [found])[0]
-            masks = None if described.masks is None else paste_masks(described.masks, boxes, size)
+                described = described_regions(self._fast, outputs, [found], shown=[whole])[0]
+            masks = None if described.masks is None else paste_masks(described.masks, whole, size)
             keypoints = None
             if described.keypoints is not None:
                 joints = described.keypoints.float()
-                places = placement.restored(joints[..., :2]) + joints.new_tensor([left, top])
-                keypoints = torch.cat([places, joints[..., 2:]], -1).cpu().numpy()
+                keypoints = (joints + joints.new_tensor([left, top, 0])).cpu().numpy()
             corners = boxes + boxes.new_tensor([left, top, left, top])
         return TileObjects(
             window,
@@ -145,6 +153,12 @@ class ObjectPredictor(Predictor):
             masks,
             keypoints,
         )
+
+
+def learnt_tree(model: nn.Module) -> WordTree | None:
+    """The tree of words that a model's classes are; None where they are classes like any others."""
+    tree = getattr(model, "tree", None)
+    return tree if isinstance(tree, WordTree) and not tree.is_flat else None
 
 
 def coco_limbs(names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from delineate.data.object_augmentation import ObjectAugmentation
 from delineate.data.object_batches import ObjectBatch
 from delineate.data.object_fits import multi_scale_size
 from delineate.engine.learner import Learner
+from delineate.engine.proposing import Proposer, learns, left_out
 from delineate.engine.recipe import Recipe
 from delineate.engine.synchronisation import mean_over_processes
 from delineate.metrics.detection_metric import BoxScores, KeypointScores, MaskScores
@@ -22,10 +24,14 @@ from delineate.ops.matching import COCO_SIGMAS
 from delineate.postprocess.detection import detected_objects
 from delineate.postprocess.mask_pasting import paste_masks
 from delineate.postprocess.region_description import described_regions
+from delineate.structures.outputs import RegionOutputs
 from delineate.structures.preprocessing import Preprocessing
 from delineate.structures.scored_boxes import DetectionOptions
 
 SCORE_THRESHOLD = 0.01  # of what is scored: average precision wants all but the hopeless
+
+PROPOSALS_SCORED = 100  # of an image, the best
+PROPOSALS_SCORE = f"val/proposal_ar{PROPOSALS_SCORED}"
 
 OTHER_SIGMA = 0.05  # of joints of which nobody has measured how well people place them
 
@@ -44,6 +50,8 @@ class ObjectDetection(Learner):
         preprocessing: pixels to the model's input.
         class_names: one an object class.
         joints: of an object, where the model finds them.
+        judged: the classes that the data have boxes of, where they are not all: no others are looked for in validation.
+        proposer: a fixed detector whose proposals a two-stage model's regions are drawn from, in place of its own.
         total_steps: optimizer steps of the whole run.
         file_of: the file behind a sample index of the training split, for error messages.
     """
@@ -60,12 +68,19 @@ class ObjectDetection(Learner):
         total_steps: int,
         file_of: Callable[[int], str],
         joints: int = 0,
+        proposer: Proposer | None = None,
+        judged: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__(model, recipe=recipe, preprocessing=preprocessing, total_steps=total_steps, file_of=file_of)
         self.losses = losses
         self.augmentation = augmentation
-        self.scores = BoxScores(class_names)
-        self.described = described_scores(model, class_names, joints)
+        self.proposer = proposer
+        self.judged = judged
+        self.frozen += [model.get_submodule(name).requires_grad_(False) for name in left_out(model, recipe)]
+        self.train()
+        self.proposes_alone = isinstance(model, FasterRCNN) and not learns(recipe, "regions")
+        self.scores = BoxScores(("object",) if self.proposes_alone else class_names)
+        self.described = None if self.proposes_alone else described_scores(model, class_names, joints)
 
     def training_step(self, batch: ObjectBatch, batch_idx: int) -> Tensor:
         """The loss of one batch; stops the run when it is not finite."""
@@ -74,15 +89,29 @@ class ObjectDetection(Learner):
             every = self.augmentation.multi_scale_every
             side = multi_scale_size(self.recipe.trainer.seed, self.current_epoch, batch_idx, sides, every)
             images, targets, sizes = resized(images, targets, sizes, side)
-        outputs = self.model(images, targets, sizes) if isinstance(self.model, FasterRCNN) else self.model(images)
-        return self.learnt(self.losses(outputs, targets, normaliser=mean_over_processes), batch.indices)
+        outputs = self.outputs(images, sizes, targets)
+        more = {"sizes": sizes} if isinstance(self.model, FasterRCNN) else {}
+        return self.learnt(self.losses(outputs, targets, normaliser=mean_over_processes, **more), batch.indices)
+
+    def outputs(self, images: Tensor, sizes: list[tuple[int, int]], targets: list[dict[str, Tensor]] | None) -> Any:
+        """What the model says of images; with targets, what it learns from them."""
+        if not isinstance(self.model, FasterRCNN):
+            return self.model(images)
+        if self.proposes_alone:
+            return self.model.proposed(images, sizes)
+        proposals = None if self.proposer is None else self.proposer(images, sizes, training=self.training)
+        return self.model(images, targets, sizes, proposals)
 
     def validation_step(self, batch: ObjectBatch, batch_idx: int) -> None:
         """Count what is found in one batch of validation images."""
         images = self.inputs(batch.images)
-        options = decoding_of(self.model, score_threshold=SCORE_THRESHOLD)
+        scored = {"score_threshold": SCORE_THRESHOLD, "labels": self.judged}
+        options = decoding_of(self.model, scored, self.recipe.chosen_decoding)
         sizes = list(batch.sizes)
-        outputs = self.model(images, None, sizes) if isinstance(self.model, FasterRCNN) else self.model(images)
+        outputs = self.outputs(images, sizes, None)
+        if self.proposes_alone:
+            self._count_proposals(outputs, batch)
+            return
         found = detected_objects(outputs, sizes, options)
         predictions: list[dict[str, Any]] = [
             {"boxes": one.boxes.float(), "scores": one.scores.float(), "labels": one.labels} for one in found
@@ -105,9 +134,26 @@ class ObjectDetection(Learner):
                 truth["keypoints"] = torch.cat([true["keypoints"], true["visibility"][..., None].float()], -1)
         self.described.update(predictions, targets)
 
+    def _count_proposals(self, outputs: RegionOutputs, batch: ObjectBatch) -> None:
+        """Score the best proposals of each image as boxes of one class."""
+        predictions, targets = [], []
+        for place, (target, index) in enumerate(zip(batch.targets, batch.indices, strict=True)):
+            boxes = outputs.regions[outputs.images == place][:PROPOSALS_SCORED].float()
+            # they come best first, and recall asks for no more than their order
+            scores = torch.linspace(1, 0, len(boxes), device=boxes.device)
+            labels = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+            predictions.append({"boxes": boxes, "scores": scores, "labels": labels})
+            truth = {key: target[key] for key in ("boxes", "area", "iscrowd")} | {"image_id": index}
+            targets.append({**truth, "labels": torch.zeros_like(target["labels"])})
+        self.scores.update(predictions, targets)
+
     def on_validation_epoch_end(self) -> None:
         """Log what the whole validation split scored; equal on every process."""
         scores = self.scores.compute()
+        if self.proposes_alone:
+            self.log(PROPOSALS_SCORE, float(scores[f"ar{PROPOSALS_SCORED}"]), sync_dist=True)
+            self.scores.reset()
+            return
         for name in ("ap", "ap50", "ap75", "ar100"):
             self.log(f"val/{name}", float(scores[name]), sync_dist=True)
         self.scores.reset()
@@ -133,11 +179,25 @@ def joint_sigmas(joints: int) -> tuple[float, ...]:
     return tuple(COCO_SIGMAS) if joints == len(COCO_SIGMAS) else (OTHER_SIGMA,) * joints
 
 
-def decoding_of(model: nn.Module, **changes: Any) -> DetectionOptions:
-    """How the model's authors decode its outputs, with some of it changed."""
+def decoding_of(model: nn.Module, *layers: Mapping[str, Any], **changes: Any) -> DetectionOptions:
+    """How a model's outputs become objects: as its authors have it, with some of it changed.
+
+    Args:
+        model: whose ``decoding`` is the base.
+        layers: changes, of which later ones win: what a purpose asks for, then what the recipe or the model card says,
+            then what the caller was asked for.
+        changes: the last of them.
+
+    Example:
+        >>> recipe = {"score_threshold": 0.2, "most": 10}
+        >>> options = decoding_of(nn.Identity(), {"score_threshold": 0.01}, recipe, most=3)
+        >>> options.score_threshold, options.iou_threshold, options.most
+        (0.2, 0.5, 3)
+    """
     options: DetectionOptions = getattr(model, "decoding", DetectionOptions())
-    values = {name: getattr(options, name) for name in options.__dataclass_fields__}
-    return DetectionOptions(**{**values, **changes})
+    for layer in (*layers, changes):
+        options = replace(options, **layer)
+    return options
 
 
 def resized(

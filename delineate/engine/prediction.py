@@ -63,7 +63,7 @@ def predict_files(
         overlays: whether to write pictures.
         progress: called with (images done, images in all).
         options: of segmenters ``tta``, ``crf``, ``superpixels``, ``islands`` and ``holes``, of detectors
-            ``score_threshold``, ``iou_threshold`` and ``most``; see the ``predict`` of either predictor.
+            ``score_threshold``, ``iou_threshold``, ``most`` and ``specific``; see the ``predict`` of either predictor.
 
     Raises:
         DataError: when ``images`` names no file, or ``out`` holds masks or overlays that are not of this making.

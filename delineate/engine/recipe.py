@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 import yaml
@@ -15,6 +15,7 @@ from delineate.data import augmentation, object_augmentation
 from delineate.engine.recipe_sections import (
     AdversarialRecipe,
     DataRecipe,
+    DecodingRecipe,
     OptimizerRecipe,
     ScheduleRecipe,
     StartRecipe,
@@ -38,6 +39,7 @@ class Recipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
             numbers.
         optimizer, schedule, trainer: see their classes.
         start: weights to start from, and parts to freeze; see :class:`StartRecipe`.
+        decoding: which of a detector's boxes are its answer; see :class:`DecodingRecipe`. None for the model's own way.
         adversarial: train against an adversary; see :class:`AdversarialRecipe`. None trains without.
         stages: recipes trained one after another, each from the weights of the one before: a list of values to change
             in this recipe, such as ``{model: {name: fcn16s}, optimizer: {lr: 1.0e-4}}``; ``{}`` changes nothing.
@@ -51,6 +53,7 @@ class Recipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     schedule: ScheduleRecipe = ScheduleRecipe()
     trainer: TrainerRecipe = TrainerRecipe()
     start: StartRecipe = StartRecipe()
+    decoding: DecodingRecipe | None = None
     adversarial: AdversarialRecipe | None = None
     stages: list[dict[str, Any]] = msgspec.field(default_factory=list)
 
@@ -58,6 +61,11 @@ class Recipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     def task(self) -> str:
         """The task family of its model."""
         return MODELS[self.model["name"]].task
+
+    @property
+    def chosen_decoding(self) -> dict[str, Any]:
+        """What it says of decoding; the rest is the model's own."""
+        return {} if self.decoding is None else self.decoding.chosen
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, every default written out."""
@@ -139,6 +147,8 @@ def _checked(recipe: Recipe) -> Recipe:
         changes = _resolved(MODELS[name].task, recipe.augmentation)
     except DelineateError as error:
         raise RecipeError(str(error)) from None
+    if recipe.decoding is not None and MODELS[name].task == "semantic":
+        raise RecipeError(f"decoding must be left out for a segmenter; got a section with model '{name}'.")
     if not recipe.loss:
         raise RecipeError("loss must name at least one loss; got an empty list.")
     for place, loss in enumerate(recipe.loss):
@@ -235,6 +245,7 @@ def _choices(place: str) -> list[str]:
     for name in place.split("."):
         kind = next(field.type for field in msgspec.structs.fields(kind) if field.name == name)
         kind = next((part for part in get_args(kind) if isinstance(part, type) and issubclass(part, Struct)), kind)
+    kind = next((part for part in get_args(kind) if get_origin(part) is Literal), kind)  # one that may be left out
     return [str(choice) for choice in get_args(kind)]
 
 
@@ -247,7 +258,7 @@ def _sentence(message: str, values: dict[str, Any]) -> str:
         return f"{place} must be {', '.join(_choices(place))}; got {value}."
     match = re.fullmatch(r"(.*?)(?: - at `\$\.?(.*?)`)?", message, flags=re.DOTALL)
     what, where = (match.group(1), match.group(2)) if match else (message, None)
-    bound = re.fullmatch(r"Expected `\w+` (>=|>|<=|<) (\S+)", what)
+    bound = re.fullmatch(r"Expected `\w+(?: \| null)?` (>=|>|<=|<) (\S+)", what)
     if bound and where:
         got: Any = values
         for part in re.findall(r"\w+", where):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 Positive = Annotated[int, Meta(ge=1)]
 NotNegative = Annotated[float, Meta(ge=0)]
@@ -17,9 +17,13 @@ class DataRecipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
 
     Args:
         path: the data set's folder, or "digits" for the built-in scenes; ``--data`` replaces it. A list of several is
-            one mixture with joint classes, of which each data set may label some only.
+            one mixture with joint classes, of which each data set may label some only; of objects, with ``tree``.
         classes: the names of the joint classes of a mixture, in order; a class left out is ignored. None for all of
-            them, in order of first appearance.
+            them, in order of first appearance. Of label maps.
+        tree: a file with the words that the classes of all data sets are, a path a line ("animal/dog/terrier") or in
+            darknet's form. For a model that learns a tree of words, from boxes and from folders of named pictures.
+        shares: how often images of each data set of such a mixture come, in proportion; None for every image once in an
+            epoch.
         format: a layout's name, or "auto".
         train_split, val_split: which records train and which validate.
         channels: of the images: 3 for RGB, 1 for grey.
@@ -33,6 +37,8 @@ class DataRecipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
 
     path: str | tuple[str, ...] = ""
     classes: tuple[str, ...] | None = None
+    tree: str = ""
+    shares: tuple[Annotated[float, Meta(gt=0)], ...] | None = None
     format: str = "auto"
     train_split: str = "train"
     val_split: str = "val"
@@ -125,6 +131,38 @@ class TrainerRecipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     threads: Positive | None = None
 
 
+class DecodingRecipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Which of a detector's many boxes are its answer, in validation, evaluation, prediction and exported files alike.
+
+    What is None is the model's own, as its authors have it; see
+    :class:`~delineate.structures.scored_boxes.DetectionOptions`.
+
+    Args:
+        score_threshold: boxes of this score and below are dropped. Where it is None, validation and evaluation count
+            from 0.01 and predictions show from 0.3.
+        iou_threshold: of two boxes of one class that overlap by more, the better one stays; 1 keeps all.
+        candidates: the most boxes of each group that are compared at all. Of one-stage detectors.
+        groups: what a group is: "level" for each feature map, or "class". Of one-stage detectors.
+        most: objects of an image.
+    """
+
+    score_threshold: Annotated[float, Meta(ge=0, lt=1)] | None = None
+    iou_threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
+    candidates: Positive | None = None
+    groups: Literal["level", "class"] | None = None
+    most: Positive | None = None
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What is not left to the model.
+
+        Example:
+            >>> DecodingRecipe(most=10).chosen
+            {'most': 10}
+        """
+        return {name: value for name, value in structs.asdict(self).items() if value is not None}
+
+
 class AdversarialRecipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """A second network that learns to tell true label maps from predicted ones, and what it tells the segmenter.
 
@@ -152,15 +190,23 @@ class AdversarialRecipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields
     tau: Annotated[float, Meta(gt=0, le=1)] = 0.9
 
 
+NONE, BEFORE = "none", "before"  # of a start, in place of a path
+
+
 class StartRecipe(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """What the model knows before its first step.
 
     Args:
         weights: a run folder or a file of weights (``.safetensors``, ``.pt``, ``.pth``); what fits by name and shape is
-            taken, and the run says what did not.
+            taken, and the run says what did not. A stage starts from "before", the stage before it, unless it names
+            others or "none": the model's own first weights.
         freeze: parts of the model that keep their weights and batch statistics, such as ``encoder`` or
-            ``decoder.blocks.0``.
+            ``decoder.blocks.0``; ``encoder.batch_norm`` stands for every batch normalisation of the encoder.
+        proposals: a run folder or weights of a two-stage detector, which stays as it is and proposes the regions that
+            this one draws from, in training and validation; in a stage also "before". The model's own proposals when
+            empty.
     """
 
     weights: str = ""
     freeze: tuple[str, ...] = ()
+    proposals: str = ""

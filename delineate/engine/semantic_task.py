@@ -19,6 +19,7 @@ from delineate.data.samples import Samples
 from delineate.data.statistics import WEIGHT_SCHEMES, class_weights
 from delineate.engine.adversarial import Adversary
 from delineate.engine.optimization import schedule_factor
+from delineate.engine.proposing import Proposer
 from delineate.engine.recipe import Recipe
 from delineate.engine.semantic import SemanticSegmentation
 from delineate.engine.task import Task, Transform
@@ -48,7 +49,13 @@ class SemanticTask(Task):
         return open_mixture(read.path, split=split, classes=read.classes, **options)
 
     def check_data(self, samples: Samples, recipe: Recipe) -> None:
-        """Raise where an adversary would judge label maps that are true only in the classes their data set labels."""
+        """Raise where an adversary would judge label maps that are true only in the classes their data set labels.
+
+        Also where the recipe asks of its data what detectors alone have.
+        """
+        for key, value in (("tree", recipe.data.tree), ("shares", recipe.data.shares)):
+            if value:
+                raise RecipeError(f"data.{key} must be left out for a segmenter; got {value}.")
         train_mixings(_augmentation(recipe), samples.taxonomy)
         if recipe.adversarial is None or not isinstance(samples, MixedSamples):
             return
@@ -116,6 +123,7 @@ class SemanticTask(Task):
         preprocessing: Preprocessing,
         samples: Samples,
         total_steps: int,
+        proposer: Proposer | None = None,
     ) -> SemanticSegmentation:
         """The segmenter's, with its adversary where the recipe has one."""
         taxonomy, adversary = samples.taxonomy, None

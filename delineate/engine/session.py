@@ -27,20 +27,22 @@ from delineate.engine.precision import PRECISIONS, resolve_precision
 from delineate.engine.preparation import (
     check_parts,
     check_resumed,
+    decided_recipe,
     factory_options,
     load_start,
     new_model,
     open_validation,
 )
 from delineate.engine.progress import RunProgress
+from delineate.engine.proposing import load_proposer
 from delineate.engine.recipe import Recipe
 from delineate.engine.run import Run, environment_facts
+from delineate.engine.start_preprocessing import started_preprocessing
 from delineate.engine.synchronisation import synchronise_batch_norm
 from delineate.engine.tasks import LEARNT
 from delineate.engine.weights import ModelCard, save_weights, without_downloads
 from delineate.files import write_json
 from delineate.progress import progress_bar
-from delineate.structures.preprocessing import Preprocessing
 
 
 class Session:
@@ -49,13 +51,16 @@ class Session:
     Args:
         recipe: of one stage.
         devices: processes that train together.
-        resume: go on from the run's last checkpoint, which replaces published weights and those the recipe starts from.
+        resume: the run that goes on from its last checkpoint, which replaces published weights and those the recipe
+            starts from.
         written: what the run's folder keeps as its recipe, where that is more than this stage's.
     """
 
-    def __init__(self, recipe: Recipe, *, devices: int, resume: bool = False, written: Recipe | None = None) -> None:
+    def __init__(
+        self, recipe: Recipe, *, devices: int, resume: Run | None = None, written: Recipe | None = None
+    ) -> None:
         self.recipe = recipe
-        self.resume = resume
+        self.resume = resume is not None
         self.written = written
         self.devices = devices
         self.rank = int(os.environ.get("LOCAL_RANK", "0")) if devices > 1 else 0
@@ -70,6 +75,7 @@ class Session:
         task.check_data(self.train_set, recipe)
         self.taxonomy = self.train_set.taxonomy
         self.val_set = open_validation(task, recipe)
+        recipe = decided_recipe(task, recipe, self.train_set)
         options = factory_options(task, recipe, self.train_set)
         self.model = new_model(recipe, without_downloads(options) if resume else options)
         check_parts(self.model, recipe)
@@ -82,8 +88,8 @@ class Session:
             world_size=devices,
             weights=task.sample_weights(recipe, self.train_set),
         )
-        self.preprocessing = getattr(self.model, "preprocessing", Preprocessing.for_channels(read.channels))
         self.started = None if resume else load_start(self.model, recipe)
+        self.preprocessing, self.note = started_preprocessing(self.model, recipe, self.started, resume)
         self.card = ModelCard(
             name=recipe.model["name"],
             options=without_downloads(options),
@@ -93,6 +99,7 @@ class Session:
             precision=self.precision,
             **task.card_facts(recipe, self.train_set),
         )
+        self.proposer = load_proposer(recipe, self.model, preprocessing=self.preprocessing, fit=self.card.fit)
         self.losses = task.losses(recipe, self.train_set)
 
     def _kept(self, samples: AnySamples, *, progress: bool) -> AnySamples:
@@ -105,9 +112,10 @@ class Session:
     def fit(self, run: Run, *, progress: bool) -> Run:
         """Train until the recipe's end, or go on from the last checkpoint; then write the weights."""
         recipe, trainer_recipe, task = self.recipe, self.recipe.trainer, self.task
+        monitor, monitored = task.watched(recipe)
         checkpoints = RunCheckpoints(
             run.path / "checkpoints",
-            monitor=task.monitor,
+            monitor=monitor,
             minutes=trainer_recipe.checkpoint_minutes,
             steps=trainer_recipe.checkpoint_steps,
             batch_size=self.order.batch_size,
@@ -116,10 +124,12 @@ class Session:
         if trainer_recipe.ema_decay is not None:
             callbacks.append(MovingAverage(trainer_recipe.ema_decay))
         if progress:
-            epochs, monitored = trainer_recipe.max_epochs, task.monitored
-            callbacks.append(RunProgress(epochs, folder=run.path, monitor=task.monitor, monitored=monitored))
+            epochs = trainer_recipe.max_epochs
+            callbacks.append(RunProgress(epochs, folder=run.path, monitor=monitor, monitored=monitored))
         if trainer_recipe.early_stopping is not None and self.val_set is not None:
-            callbacks.append(EarlyStopping(task.monitor, mode="max", patience=trainer_recipe.early_stopping))
+            # a score that is not defined, of a split without objects, is no better than the last
+            patience = trainer_recipe.early_stopping
+            callbacks.append(EarlyStopping(monitor, mode="max", patience=patience, check_finite=False))
         callbacks.append(checkpoints)
 
         data = TrainingData(
@@ -142,6 +152,7 @@ class Session:
             preprocessing=self.preprocessing,
             samples=self.train_set,
             total_steps=steps * trainer_recipe.max_epochs,
+            proposer=self.proposer,
         )
         if trainer_recipe.channels_last:
             module.to(memory_format=torch.channels_last)
@@ -153,7 +164,8 @@ class Session:
             (self.written or recipe).write(run.recipe)
             self._note_start(run, resume=self.resume)
             if progress and self.started is not None:
-                print(f"start: {recipe.start.weights}\n{self.started}", file=sys.stderr)
+                lines = [f"start: {recipe.start.weights}", str(self.started), *([self.note] if self.note else [])]
+                print("\n".join(lines), file=sys.stderr)
         started = time.monotonic()
         with _quiet_lightning(), torch.random.fork_rng():
             trainer = self._trainer(run, callbacks, progress=progress)
@@ -204,6 +216,7 @@ class Session:
             processes=self.devices,
             train_images=len(self.train_set),
             val_images=0 if self.val_set is None else len(self.val_set),
+            preprocessing=self.preprocessing.to_dict(),
             parameters=sum(p.numel() for p in self.model.parameters()),
             skipped=list(self.train_set.skipped) + ([] if self.val_set is None else list(self.val_set.skipped)),
         )

@@ -1,7 +1,8 @@
-"""A recipe of several stages, each trained from the weights of the one before.
+"""A recipe of several stages, each trained from the weights of the one before, or from others that it names.
 
-Staged fine-tuning (FCN-32s, then 16s, then 8s), freezing first and thawing later, and curricula (easy images, small
-crops, then everything) are all of this form: the same recipe with some values changed.
+Staged fine-tuning (FCN-32s, then 16s, then 8s), freezing first and thawing later, curricula (easy images, small crops,
+then everything) and the alternating training of Faster R-CNN are all of this form: the same recipe with some values
+changed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from torch import nn
 
 from delineate.engine.checkpointing import TrainingInterrupted
 from delineate.engine.preparation import check_recipe
+from delineate.engine.proposing import check_fits, check_proposing, check_two_stages
 from delineate.engine.recipe import Recipe, build_recipe, read_recipe
+from delineate.engine.recipe_sections import BEFORE
 from delineate.engine.run import Run
 from delineate.engine.session import Session
 from delineate.errors import DelineateError, RecipeError
@@ -28,6 +31,7 @@ def stage_recipes(recipe: Recipe) -> list[Recipe]:
 
     Each stage's values are laid over the recipe's: sections key by key, lists as a whole. A stage of another model
     keeps the options that this model has too, and a stage with another augmentation preset takes that preset's values.
+    A stage behind another starts from the weights of the one before, unless its own changes say from what.
 
     Raises:
         RecipeError: when the changes of a stage are wrong; names the stage.
@@ -37,19 +41,19 @@ def stage_recipes(recipe: Recipe) -> list[Recipe]:
         >>> recipe = build_recipe({"model": {"name": "fcn32s", "width": 0.5}, "stages": stages})
         >>> [(stage.model["name"], stage.model["width"], stage.optimizer.lr) for stage in stage_recipes(recipe)]
         [('fcn32s', 0.5, 0.001), ('fcn16s', 0.5, 0.0001)]
+        >>> [stage.start.weights for stage in stage_recipes(recipe)]
+        ['', 'before']
     """
     if not recipe.stages:
         return [recipe]
     base = {**recipe.to_dict(), "stages": []}
     recipes = []
     for number, changes in enumerate(recipe.stages, start=1):
-        if "stages" in changes or (number > 1 and "weights" in _mapping(changes.get("start"))):
-            raise RecipeError(
-                f"stages.{number - 1} must not set stages or start.weights; got them. A stage starts from the weights "
-                "of the one before it."
-            )
+        if "stages" in changes:
+            raise RecipeError(f"stages.{number - 1} must not set stages; got them. Write one list of all.")
         with _place(number):
             recipes.append(build_recipe(_laid_over(base, changes)))
+        base["start"] = {**base["start"], "weights": BEFORE}
     return recipes
 
 
@@ -60,10 +64,6 @@ def _place(number: int) -> Iterator[None]:
         yield
     except DelineateError as error:
         raise RecipeError(f"stages.{number - 1}: {error}") from None
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _laid_over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,21 +105,40 @@ def check_stages(recipe: Recipe, run: Run | None = None) -> Recipe:
     """
     recipes = stage_recipes(recipe)
     folders = [None] * len(recipes) if run is None else _folders(run, len(recipes))
-    before: nn.Module | None = None
+    before: tuple[nn.Module, Recipe] | None = None
     for number, (own, folder) in enumerate(zip(recipes, folders, strict=True), start=1):
         if folder is None or folder is run or not _finished(folder):
             began = folder is not None and folder.last_checkpoint.is_file()
-            if number > 1:  # what it starts from is not there yet
-                own = msgspec.structs.replace(own, start=msgspec.structs.replace(own.start, weights=""))
+            # what comes from the stage before is not there yet
+            alone = own if number == 1 else _starting(own, "")
             with _place(number):
-                model = check_recipe(own, folder if began else None)
-                if before is not None and not _shared(before, model):
-                    raise RecipeError(
-                        f"model must share weights with that of the stage before; got '{own.model['name']}', of which "
-                        "none has a name and a shape of its."
-                    )
-            before = model
+                model, fitted = check_recipe(alone, folder if began else None)
+                if own.start.proposals == BEFORE:
+                    check_two_stages(model, own)
+                if before is not None:
+                    _check_follows(model, msgspec.structs.replace(fitted, start=own.start), *before)
+            before = model, fitted
     return recipes[-1]
+
+
+def _starting(recipe: Recipe, before: str) -> Recipe:
+    """The recipe with a path, or nothing, where it says "before"."""
+    start = recipe.start
+    places = {key: before for key in ("weights", "proposals") if getattr(start, key) == BEFORE}
+    return msgspec.structs.replace(recipe, start=msgspec.structs.replace(start, **places))
+
+
+def _check_follows(model: nn.Module, recipe: Recipe, model_before: nn.Module, recipe_before: Recipe) -> None:
+    """Raise unless the stage before, of that model and recipe, will have what the recipe takes from it."""
+    name, name_before = recipe.model["name"], recipe_before.model["name"]
+    if recipe.start.weights == BEFORE and not _shared(model_before, model):
+        raise RecipeError(
+            f"model must share weights with that of the stage before; got '{name}', of which none has a name and a "
+            "shape of its."
+        )
+    if recipe.start.proposals == BEFORE:
+        check_proposing(model_before, name_before, BEFORE)
+        check_fits(recipe.augmentation, recipe_before.augmentation, BEFORE)
 
 
 def _shared(one: nn.Module, other: nn.Module) -> bool:
@@ -143,12 +162,12 @@ def train_stages(recipe: Recipe, run: Run, *, resume: bool, progress: bool) -> R
             before = folder
             continue
         if before is not None:
-            start = msgspec.structs.replace(own.start, weights=str(before.path.resolve()))
-            own = msgspec.structs.replace(own, start=start)
+            own = _starting(own, str(before.path.resolve()))
         folder.path.mkdir(parents=True, exist_ok=True)
         began = resume and folder.last_checkpoint.is_file()
         try:
-            session = Session(own, devices=1, resume=began, written=recipe if folder is run else None)
+            written = recipe if folder is run else None
+            session = Session(own, devices=1, resume=folder if began else None, written=written)
             session.fit(folder, progress=progress)
         except TrainingInterrupted as error:  # whoever goes on wants all stages, not this one alone
             raise TrainingInterrupted(str(error).replace(str(folder.path), str(run.path))) from None
@@ -162,6 +181,7 @@ _NOT_LEARNT = {
     "data.workers",
     "data.cache",
     "data.val_batch_size",
+    "start.proposals",
     "start.weights",
     "trainer.checkpoint_minutes",
     "trainer.checkpoint_steps",
@@ -169,11 +189,17 @@ _NOT_LEARNT = {
 }
 
 
+# what a recipe may leave open, or ask for by a word, and a run has as numbers
+_CHOSEN_BY_DATA = (("augmentation", "crop"), ("augmentation", "size"), ("model", "priors"))
+
+
 def _say_what_changed(recipe: Recipe, finished: Run, number: int) -> None:
     """Warn of values that a finished stage was not trained with."""
-    now, then = _flat(recipe.to_dict()), _flat(build_recipe(read_recipe(finished.recipe)).to_dict())
-    if now["augmentation.crop"] is None:  # chosen by the images
-        now["augmentation.crop"] = then["augmentation.crop"]
+    asked, trained = recipe.to_dict(), build_recipe(read_recipe(finished.recipe)).to_dict()
+    for section, key in _CHOSEN_BY_DATA:
+        if key in asked[section] and (asked[section][key] is None or isinstance(asked[section][key], str | Mapping)):
+            asked[section][key] = trained[section].get(key)
+    now, then = _flat(asked), _flat(trained)
     changed = [key for key, value in now.items() if key not in _NOT_LEARNT and then.get(key) != value]
     if changed:
         shown = ", ".join(f"{key} {then.get(key)}, not {now[key]}" for key in changed[:3])

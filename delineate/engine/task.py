@@ -13,6 +13,7 @@ from torch import nn
 
 from delineate.data.mixing import Mixing
 from delineate.engine.learner import Learner
+from delineate.engine.proposing import Proposer
 from delineate.engine.recipe import Recipe
 from delineate.structures.preprocessing import Preprocessing
 
@@ -89,8 +90,13 @@ class Task(ABC):
         preprocessing: Preprocessing,
         samples: Any,
         total_steps: int,
+        proposer: Proposer | None = None,
     ) -> Learner:
-        """The LightningModule."""
+        """The LightningModule; ``proposer`` is there where the recipe's ``start.proposals`` is."""
+
+    def watched(self, recipe: Recipe) -> tuple[str, str]:
+        """The logged score of which the largest is best in a run of this recipe, and what people call it."""
+        return self.monitor, self.monitored
 
     def decided(self, samples: Any) -> dict[str, Any]:
         """Options of the model that the data decide, beside the numbers of classes and channels."""

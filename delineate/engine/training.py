@@ -12,11 +12,14 @@ import msgspec
 from delineate.checks import require
 from delineate.data.opening import BUILT_IN
 from delineate.engine.recipe import Recipe, build_recipe, read_recipe
+from delineate.engine.recipe_sections import BEFORE, NONE
 from delineate.engine.run import Run, new_run, open_run
 from delineate.engine.session import Session
 from delineate.engine.stages import check_stages, train_stages
 from delineate.errors import RecipeError, RunError
 from delineate.models.catalogue import MODELS
+
+_START_PATHS = ("weights", "proposals")
 
 
 def train(
@@ -68,7 +71,7 @@ def train(
             )
     else:
         checked = _on_data(build_recipe(_plain(recipe), settings), data)
-    session = None if checked.stages else Session(checked, devices=devices, resume=resume is not None)
+    session = None if checked.stages else Session(checked, devices=devices, resume=None if resume is None else run)
     if session is None:
         advice = "Train each stage as a recipe of its own, with start.weights=RUN."
         require(devices == 1, "devices", "be 1 for a recipe with stages", devices, advice)
@@ -107,9 +110,10 @@ def _on_data(recipe: Recipe, data: str | Path | None) -> Recipe:
             f"data.path must name a data set; got none. Pass --data PATH, or --data {BUILT_IN} to try it."
         )
     path = _whole_paths(path)
-    start = msgspec.structs.replace(recipe.start, weights=_whole_paths(recipe.start.weights))
+    places = {key: _whole_start(getattr(recipe.start, key)) for key in _START_PATHS}
+    start = msgspec.structs.replace(recipe.start, **places)
     stages = [_with_whole_paths(changes) for changes in recipe.stages]
-    data_recipe = msgspec.structs.replace(recipe.data, path=path)
+    data_recipe = msgspec.structs.replace(recipe.data, path=path, tree=_whole_paths(recipe.data.tree))
     return msgspec.structs.replace(recipe, data=data_recipe, start=start, stages=stages)
 
 
@@ -125,8 +129,13 @@ def _whole_paths(path: Any) -> Any:
 def _with_whole_paths(changes: Mapping[str, Any]) -> dict[str, Any]:
     """A stage's values with its paths as :func:`_whole_paths` gives them."""
     whole = dict(changes)
-    for section, key in (("data", "path"), ("start", "weights")):
+    for section, keys, made_whole in (("data", ("path", "tree"), _whole_paths), ("start", _START_PATHS, _whole_start)):
         values = whole.get(section)
-        if isinstance(values, Mapping) and key in values:
-            whole[section] = {**values, key: _whole_paths(values[key])}
+        if isinstance(values, Mapping):
+            whole[section] = {**values, **{key: made_whole(values[key]) for key in keys if key in values}}
     return whole
+
+
+def _whole_start(path: Any) -> Any:
+    """A path of a start, or a word in its place."""
+    return path if path in (NONE, BEFORE) else _whole_paths(path)

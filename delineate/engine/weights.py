@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from delineate.engine.recipe_sections import DecodingRecipe
 from delineate.errors import DelineateError, RunError
 from delineate.files import replaced_file, write_text
 from delineate.models.catalogue import create_model
@@ -36,6 +38,8 @@ class ModelCard:
         fit: how a picture becomes of the size that a detector sees: the "fit", "size", "shortest" and "longest" of
             :class:`~delineate.data.object_augmentation.ObjectAugmentation`. Empty where pictures are taken as they are.
         keypoint_names: one a joint, of models that find them.
+        decoding: which of a detector's boxes are its answer, where its recipe says so: some of the fields of
+            :class:`~delineate.structures.scored_boxes.DetectionOptions`. What is not there is the model's own.
     """
 
     name: str
@@ -46,6 +50,7 @@ class ModelCard:
     precision: str = "float32"
     fit: dict[str, Any] = field(default_factory=dict)
     keypoint_names: tuple[str, ...] = ()
+    decoding: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -61,6 +66,8 @@ class ModelCard:
             values["fit"] = self.fit
         if self.keypoint_names:
             values["keypoint_names"] = list(self.keypoint_names)
+        if self.decoding:
+            values["decoding"] = self.decoding
         return values
 
 
@@ -108,13 +115,28 @@ def read_card(path: str | Path) -> ModelCard:
             precision=values.get("precision", "float32"),
             fit=dict(values.get("fit", {})),
             keypoint_names=tuple(values.get("keypoint_names", ())),
+            decoding=msgspec.convert(values.get("decoding", {}), DecodingRecipe).chosen,
         )
     except OSError as error:
         raise RunError(f"weights must have their card beside them; got no '{path}' ({error.strerror}).") from None
     except RunError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
         raise RunError(f"{path} must be a model card; got something else ({type(error).__name__}: {error}).") from None
+
+
+def card_beside(weights: str | Path) -> ModelCard | None:
+    """The card of a run folder or of a file of weights; None where there is none that can be read.
+
+    Example:
+        >>> card_beside("weights/of/another/making.pth") is None
+        True
+    """
+    path = Path(weights).expanduser()
+    try:
+        return read_card(path / "model.safetensors" if path.is_dir() else path)
+    except RunError:
+        return None
 
 
 def load_weights(path: str | Path) -> tuple[nn.Module, ModelCard]:

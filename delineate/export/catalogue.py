@@ -27,6 +27,8 @@ def _onnx(model: nn.Module, path: Path, card: ModelCard) -> Path:
         card.fit.get("fit") == "shortest"
     ):  # a canvas that holds every picture lying; deep graphs of any size do not come to an end
         size = (max(card.fit["shortest"]), card.fit["longest"])
+    from delineate.engine.objects import decoding_of  # loads what training needs, so only for detectors
+
     facts = {"task": card.task, "fit": card.fit, "keypoint_names": card.keypoint_names}
     return export_detector(
         model,
@@ -34,6 +36,7 @@ def _onnx(model: nn.Module, path: Path, card: ModelCard) -> Path:
         in_channels=card.preprocessing.channels,
         size=None if size is None else (int(size[0]), int(size[1])),
         preprocessing=card.preprocessing,
+        options=decoding_of(model, card.decoding),
         taxonomy=card.taxonomy,
         facts={name: fact for name, fact in facts.items() if fact},
     )

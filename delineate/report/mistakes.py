@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -88,6 +88,20 @@ class MistakeGroup:
     mistakes: tuple[ShownMistake, ...]
 
 
+def from_score(evidence: Evidence, threshold: float | int) -> Evidence:
+    """The same with the detections alone that score so much and more, to be told apart by :func:`explained`.
+
+    Detections are matched by falling score, so that the others match as before; what only fainter ones found is missed.
+
+    Args:
+        evidence: of a score; its figures stay those of all detections.
+        threshold: the score from which detections are kept.
+    """
+    found = evidence.predictions
+    assert found.scores is not None  # predictions have some
+    return replace(evidence, predictions=found.select(np.flatnonzero(found.scores >= threshold)))
+
+
 def explained(evidence: Evidence) -> DetectionErrors:
     """The kind of each error of what a score was computed from, at the usual thresholds 0.5 and 0.1."""
     limit = evidence.result.max_detections[-1]
@@ -167,7 +181,12 @@ class Pictures(Protocol):
 
 
 def mistake_groups(
-    task: str, evidence: Evidence, errors: DetectionErrors, pictures: Pictures | None = None
+    task: str,
+    evidence: Evidence,
+    errors: DetectionErrors,
+    pictures: Pictures | None = None,
+    *,
+    threshold: float | int = 0,
 ) -> tuple[list[MistakeGroup], list[str]]:
     """The mistakes to show, kind by kind, and sentences on the pictures that are missing.
 
@@ -176,7 +195,11 @@ def mistake_groups(
         evidence: of the score.
         errors: of :func:`explained`.
         pictures: to draw upon; without them the mistakes are listed.
+        threshold: the score from which detections count; what only fainter ones found is missed then.
     """
+    if threshold > 0:
+        evidence = from_score(evidence, threshold)
+        errors = explained(evidence)
     files = pictures
     groups = []
     for key, (title, meaning) in KINDS.items():

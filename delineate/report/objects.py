@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from delineate.data.samples import ObjectSamples
-from delineate.engine.object_evaluation import ObjectEvaluation, ObjectImageScore, measure_objects
+from delineate.engine.object_evaluation import ObjectEvaluation, ObjectImageScore, judged_samples, measure_objects
 from delineate.engine.object_predictor import ObjectOptions
 from delineate.engine.predictor import displayed
 from delineate.files import write_text
@@ -40,9 +40,9 @@ def report_objects(
 
     Args:
         reported: the run, its data and where files go.
-        score_threshold: from which detections are scored; 0.01 when left out.
-        iou_threshold: of two boxes of a class that overlap by more the better one stays; the model's when left out.
-        most: detections of an image; the model's when left out.
+        score_threshold: from which detections are scored; when left out the run's own, else 0.01.
+        iou_threshold: of two boxes of a class that overlap by more the better one stays; the run's when left out.
+        most: detections of an image; the run's when left out.
 
     Raises:
         DataError: when the data cannot be read or has other classes.
@@ -54,7 +54,8 @@ def report_objects(
         options["iou_threshold"] = iou_threshold
     if most is not None:
         options["most"] = most
-    run, recipe, dataset = reported.run, reported.recipe, reported.dataset
+    run, recipe = reported.run, reported.recipe
+    dataset = judged_samples(reported.predictor, reported.dataset)
     evaluation = measure_objects(reported.predictor, dataset, progress=reported.progress, **options)
     evaluation.write(reported.folder / run.metrics.name)
     sessions = run.read_environment().get("sessions", [{}])
@@ -62,6 +63,8 @@ def report_objects(
     taxonomy = reported.predictor.taxonomy
     facts = run_facts(recipe, reported.whole, reported.predictor, sessions)
     facts.append(("Best threshold", f"{evaluation.threshold:.2f}, of the score, for F1"))
+    if chosen := reported.predictor.card.decoding:
+        facts.append(("Decoding", ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in chosen.items())))
     part = RunPart(
         title=f"{recipe.model['name']} on {data_name(recipe.data, reported.data)}",
         facts=facts,
@@ -70,6 +73,7 @@ def report_objects(
         data_facts=data_facts(reported, evaluation.split, len(evaluation.images), taxonomy.num_classes),
         environment=environment(sessions[-1]),
         warnings=[left_out(len(skipped))] if skipped else [],
+        threshold=evaluation.threshold,
     )
     score = evaluation.as_score(recipe.model["name"])
     page = render_score(score, images=SamplePictures(dataset), run=part)

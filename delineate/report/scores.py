@@ -90,6 +90,7 @@ class RunPart:
         data_facts: of the data, (name, value).
         environment: versions and hardware, (name, value).
         warnings: sentences shown above everything else.
+        threshold: the score from which detections are shown as mistakes; 0 for all of them.
     """
 
     title: str
@@ -99,6 +100,7 @@ class RunPart:
     data_facts: Sequence[tuple[str, str]] = ()
     environment: Sequence[tuple[str, str]] = ()
     warnings: Sequence[str] = ()
+    threshold: float = 0.0
 
 
 def render_score(score: Score, *, images: Path | Pictures | None = None, run: RunPart | None = None) -> str:
@@ -144,7 +146,7 @@ def render_score(score: Score, *, images: Path | Pictures | None = None, run: Ru
     if run is not None:
         content |= {"title": run.title, "facts": [*run.facts, *_facts(score, figures)[2:]]}
     if score.evidence is not None:
-        content |= _of_objects(score, score.evidence, images)
+        content |= _of_objects(score, score.evidence, images, 0.0 if run is None else run.threshold)
     elif images is not None:
         content["notes"] = [
             f"Pictures of mistakes are drawn for boxes, masks and keypoints only, not for {score.task}."
@@ -274,14 +276,14 @@ def _error_bars(score: Score) -> dict[str, Any] | None:
     }
 
 
-def _of_objects(score: Score, evidence: Evidence, images: Path | Pictures | None) -> dict[str, Any]:
+def _of_objects(score: Score, evidence: Evidence, images: Path | Pictures | None, threshold: float) -> dict[str, Any]:
     drawn, notes = score.task, []
     pictures = PictureFiles(images, evidence.truth) if isinstance(images, Path) else images
     if drawn == "masks" and (evidence.predictions.masks is None or evidence.truth.objects.masks is None):
         evidence, drawn = replace(evidence, overlaps=box_overlaps), "boxes"
         notes = ["Masks were dropped as they were measured, so mistakes are told and drawn by their boxes."]
     errors = explained(evidence)
-    groups, missing = mistake_groups(drawn, evidence, errors, pictures)
+    groups, missing = mistake_groups(drawn, evidence, errors, pictures, threshold=threshold)
     calibration = score.scores.get("calibration")
     panels, class_curves = _detection_curves(score, evidence)
     return {

@@ -37,6 +37,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "ssd512": {"width": 0.0625, "norm": "batch"},
     "yolov1": {"grid": 2, "width": 0.0625, "hidden": 32, "norm": "batch"},
     "yolov2": {"width": 0.0625, "priors": [[0.7, 0.7], [1.2, 1.2]]},
+    "yolo9000": {"width": 0.0625, "priors": [[0.7, 0.7], [1.2, 1.2]]},
     "faster_rcnn": {"encoder": "resnet18", "channels": 16, "hidden": 32},
     "faster_rcnn_vgg16": {"width": 0.0625, "hidden": 32},
     "mask_rcnn": {"encoder": "resnet18", "channels": 16, "hidden": 32, "head_channels": 16},

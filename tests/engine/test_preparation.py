@@ -107,5 +107,5 @@ def test_what_goes_on_needs_neither_network_nor_starting_weights(
 
 def test_looking_through_a_recipe_makes_no_weights(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     values["loss"] = [{"name": "cross_entropy", "class_weights": "enet"}]
-    model = check_recipe(build_recipe(values))
+    model, _ = check_recipe(build_recipe(values))
     assert all(parameter.is_meta for parameter in model.parameters())

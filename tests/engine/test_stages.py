@@ -44,8 +44,14 @@ def test_a_stage_says_what_is_wrong_with_it() -> None:
     recipe = build_recipe({"stages": [{}, {"trainer": {"max_epoch": 3}}]})
     with pytest.raises(RecipeError, match=r"stages.1: .*trainer.max_epoch'. Did you mean 'trainer.max_epochs'"):
         stage_recipes(recipe)
-    with pytest.raises(RecipeError, match=r"stages.1 must not set stages or start.weights"):
-        stage_recipes(build_recipe({"stages": [{}, {"start": {"weights": "x"}}]}))
+    with pytest.raises(RecipeError, match=r"stages.1 must not set stages; got them. Write one list of all."):
+        stage_recipes(build_recipe({"stages": [{}, {"stages": [{}]}]}))
+
+
+def test_a_stage_starts_from_the_one_before_unless_it_says_from_what() -> None:
+    stages = [{}, {"start": {"freeze": ["initial"]}}, {"start": {"weights": "none"}}, {"start": {"weights": "x"}}, {}]
+    recipe = build_recipe({"model": "enet", "start": {"weights": "y"}, "stages": stages})
+    assert [stage.start.weights for stage in stage_recipes(recipe)] == ["y", "before", "none", "x", "before"]
 
 
 @pytest.fixture
@@ -74,6 +80,14 @@ def test_fcn_32s_then_16s_then_8s(staged: dict[str, Any], tmp_path: Path) -> Non
     own = build_recipe(read_recipe(folders[1] / "recipe.yaml"))
     assert (own.stages, own.start.weights) == ([], str(folders[0].resolve()))
     assert run.missing() == []
+
+
+def test_a_stage_from_its_own_first_weights_learns_what_it_would_alone(staged: dict[str, Any], tmp_path: Path) -> None:
+    last = {"model": {"name": "enet"}, "start": {"weights": "none"}}  # shares nothing with the stage before
+    run = train({**staged, "stages": [{}, last]}, out=tmp_path / "run", progress=False)
+    alone = train({**staged, "model": {"name": "enet"}, "stages": []}, out=tmp_path / "alone", progress=False)
+    ours, theirs = load_file(run.weights), load_file(alone.weights)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 def load_name(folder: Path) -> str:

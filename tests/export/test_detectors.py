@@ -27,6 +27,7 @@ from delineate.models.localizer import localizer
 from delineate.models.mask_rcnn import keypoint_rcnn, mask_rcnn
 from delineate.models.retinanet import retinanet
 from delineate.models.ssd import ssd300
+from delineate.models.yolo9000 import yolo9000
 from delineate.models.yolov1 import yolov1
 from delineate.models.yolov2 import yolov2
 from delineate.ops.anchors import base_anchors, pyramid_anchors
@@ -84,6 +85,7 @@ def small(name: str) -> tuple[nn.Module, tuple[int, int]]:
         "ssd300": lambda: ssd300(3, width=0.04),
         "yolov1": lambda: yolov1(3, grid=2, width=0.05, hidden=8),
         "yolov2": lambda: yolov2(3, width=0.05),
+        "yolo9000": lambda: yolo9000(4, tree=("thing", "plant", "thing/dog", "thing/cat"), width=0.05),
         "localizer": lambda: localizer(3, encoder="test_resnet", bins=2, objects=4, hidden=(8,)),
         "faster_rcnn": lambda: faster_rcnn(3, **regions),
         "faster_rcnn_vgg16": lambda: faster_rcnn_vgg16(3, width=0.05, hidden=8),
@@ -154,7 +156,17 @@ def test_what_suppression_leaves_of_each_row_by_hand():
 
 @pytest.mark.parametrize(
     "name",
-    ["retinanet", "ssd300", "yolov1", "yolov2", "localizer", "faster_rcnn", "faster_rcnn_vgg16", "keypoint_rcnn"],
+    [
+        "retinanet",
+        "ssd300",
+        "yolov1",
+        "yolov2",
+        "yolo9000",
+        "localizer",
+        "faster_rcnn",
+        "faster_rcnn_vgg16",
+        "keypoint_rcnn",
+    ],
 )
 @torch.no_grad()
 def test_a_batch_at_once_equals_image_by_image(name: str):
@@ -235,7 +247,17 @@ def test_masks_and_proposals_in_a_file_of_one_size(tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["retinanet", "ssd300", "yolov1", "yolov2", "localizer", "faster_rcnn", "faster_rcnn_vgg16", "keypoint_rcnn"],
+    [
+        "retinanet",
+        "ssd300",
+        "yolov1",
+        "yolov2",
+        "yolo9000",
+        "localizer",
+        "faster_rcnn",
+        "faster_rcnn_vgg16",
+        "keypoint_rcnn",
+    ],
 )
 def test_every_detector_exports(tmp_path: Path, name: str):
     """The export compares the file with the model by itself."""

@@ -19,6 +19,7 @@ from delineate.report.mistakes import (
     MOST_PICTURES,
     PictureFiles,
     explained,
+    from_score,
     mistake_groups,
     pair_overlaps,
     ranked_mistakes,
@@ -76,6 +77,27 @@ def test_each_kind_is_found_with_its_truth_and_overlap():
     assert ranked["duplicate"][0].overlap == pytest.approx(38 / 40)
     assert np.isnan(ranked["missed"][0].overlap)
     assert taken_classes(evidence, errors) == [("cat", "dog", 1)]
+
+
+def test_from_a_score_on_the_rest_is_as_before_and_what_faint_ones_found_is_missed():
+    evidence = one_of_each_kind()
+    surest = from_score(evidence, 0.7)
+    errors = explained(surest)
+    ranked = {kind: list(ranked_mistakes(surest, errors, kind)) for kind in KINDS}
+    assert {kind: [(one.image, one.detection, one.truth) for one in found] for kind, found in ranked.items()} == {
+        "background": [],
+        "classification": [(0, 2, 0)],
+        "localisation": [],
+        "duplicate": [(0, 1, 0)],
+        "missed": [(1, -1, 2), (1, -1, 1)],  # the dog, larger than the cat that only a fainter one pointed at
+    }
+    assert surest.truth is evidence.truth
+    assert surest.result is evidence.result
+    whole = from_score(evidence, 0.0)
+    assert np.array_equal(explained(whole).kinds, explained(evidence).kinds)
+    nothing = from_score(evidence, 2.0)
+    assert len(nothing.predictions) == 0
+    assert len(list(ranked_mistakes(nothing, explained(nothing), "missed"))) == 3
 
 
 def test_pairs_overlap_as_pairs_of_one():

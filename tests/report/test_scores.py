@@ -23,7 +23,7 @@ from delineate.metrics.saliency import image_saliency, saliency_scores
 from delineate.metrics.semantic import semantic_scores
 from delineate.metrics.voc import voc_scores
 from delineate.ops.matching import box_overlaps, mask_overlaps, match_objects
-from delineate.report.scores import render_score, write_score_report
+from delineate.report.scores import RunPart, render_score, write_score_report
 from delineate.structures.annotations import Annotations
 from delineate.structures.objects import Objects
 from delineate.structures.rle_masks import RLEMasks
@@ -175,6 +175,23 @@ def test_page_refers_to_nothing_outside():
     assert not re.search(r"https?:|\"//|@import|url\(", page)
     assert all(source.startswith(("data:", "#")) for source in re.findall(r'(?:src|href)="([^"]*)"', page))
     assert "default-src 'none'" in page
+
+
+def test_a_runs_page_shows_mistakes_from_its_threshold_and_says_so():
+    score = scored(*scene(("cat", "dog")))
+    every, best = (render_score(score, run=RunPart(title="a run", facts=[], threshold=level)) for level in (0.0, 0.6))
+    said = "Of the detections that score 0.60 and more, where F1 is best."
+    assert said in text_of(best)
+    assert "where F1 is best" not in text_of(every)
+    listed = [page[page.index('id="mistakes"') : page.index('id="figures"')] for page in (every, best)]
+    scores = [
+        [float(value) for value in re.findall(r'class="text">\w+</th>\s*<td>([\d.]+)</td>', part)] for part in listed
+    ]
+    assert min(scores[1]) >= 0.6
+    assert min(scores[0]) < 0.6
+    assert every.replace(listed[0], "") == best.replace(
+        listed[1], ""
+    )  # figures, and what precision is lost to, are of all detections
 
 
 def test_without_the_error_analysis_mistakes_are_still_listed():
