@@ -75,6 +75,8 @@ def _origin_facts(whole: Recipe) -> list[Fact]:
     facts: list[Fact] = [("Stages", str(len(whole.stages)))] if whole.stages else []
     if weights := stage_recipes(whole)[0].start.weights:
         facts.append(("Starting weights", weights))
+    if proposals := stage_recipes(whole)[-1].start.proposals:
+        facts.append(("Proposals", proposals))
     return facts
 
 

@@ -86,13 +86,13 @@ def test_training_beyond_the_ordinary_is_told(run, monkeypatch):
             report_run(run, boundary=False, out=run.path / "told")
         return dict(told)
 
-    names = {"Sampling", "CutMix", "Copy-paste", "Adversary", "Stages", "Starting weights"}
+    names = {"Sampling", "CutMix", "Copy-paste", "Adversary", "Stages", "Starting weights", "Proposals"}
     plain = facts()
     assert not names & set(plain)
     values = yaml.safe_load(run.recipe.read_text())
     values["data"]["sampling"] = "class_balanced"
     values["adversarial"] = {"input": "scaling", "weight": 0.2, "after_epochs": 3}
-    values["start"]["weights"] = "runs/before"
+    values["start"] |= {"weights": "runs/before", "proposals": "runs/first"}
     values["stages"] = [{}, {"augmentation": {"cutmix": 0.5, "copy_paste": 0.25}}]
     whole = build_recipe(values)
     monkeypatch.setattr(runs, "build_recipe", lambda values: whole)
@@ -104,6 +104,7 @@ def test_training_beyond_the_ordinary_is_told(run, monkeypatch):
         "Adversary": "scaling, weight 0.2, after 3 epochs",
         "Stages": "2",
         "Starting weights": "runs/before",
+        "Proposals": "runs/first",
     }
     order = list(told)
     assert order.index("Augmentation") + 1 == order.index("Sampling")
