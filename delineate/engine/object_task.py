@@ -23,7 +23,8 @@ from delineate.data.objects.coco_json import Columns
 from delineate.data.opening import open_dataset
 from delineate.data.samples import ObjectSamples
 from delineate.data.word_tree_file import read_word_tree
-from delineate.engine.objects import PROPOSALS_SCORE, ObjectDetection
+from delineate.engine.objects import ObjectDetection
+from delineate.engine.proposal_learner import SCORE, ProposalLearning
 from delineate.engine.proposing import Proposer, learns
 from delineate.engine.recipe import Recipe
 from delineate.engine.task import Task, Transform
@@ -161,24 +162,25 @@ class ObjectTask(Task):
         total_steps: int,
         proposer: Proposer | None = None,
     ) -> ObjectDetection:
-        """The detector's."""
-        return ObjectDetection(
-            model,
-            losses,
-            recipe=recipe,
-            augmentation=_augmentation(recipe),
-            preprocessing=preprocessing,
-            class_names=samples.taxonomy.names,
-            total_steps=total_steps,
-            file_of=samples.files,
-            joints=len(samples.keypoint_names),
-            proposer=proposer,
-            judged=samples.boxed_words if isinstance(samples, MixedObjects) else None,
-        )
+        """The detector's, or that of its proposals alone."""
+        facts: dict[str, Any] = {
+            "recipe": recipe,
+            "augmentation": _augmentation(recipe),
+            "preprocessing": preprocessing,
+            "class_names": samples.taxonomy.names,
+            "total_steps": total_steps,
+            "file_of": samples.files,
+            "joints": len(samples.keypoint_names),
+            "proposer": proposer,
+            "judged": samples.boxed_words if isinstance(samples, MixedObjects) else None,
+        }
+        if isinstance(model, FasterRCNN) and not learns(recipe, "regions"):
+            return ProposalLearning(model, losses, **facts)
+        return ObjectDetection(model, losses, **facts)
 
     def watched(self, recipe: Recipe) -> tuple[str, str]:
         """Average precision; where regions do not learn, how many objects the proposals find."""
-        return super().watched(recipe) if learns(recipe, "regions") else (PROPOSALS_SCORE, "AR of proposals")
+        return super().watched(recipe) if learns(recipe, "regions") else (SCORE, "AR of proposals")
 
     def decided(self, samples: ObjectSamples) -> dict[str, Any]:
         """How many joints an object has, and which words the classes are."""

@@ -14,7 +14,7 @@ from delineate.data.object_augmentation import ObjectAugmentation
 from delineate.data.object_batches import ObjectBatch
 from delineate.data.object_fits import multi_scale_size
 from delineate.engine.learner import Learner
-from delineate.engine.proposing import Proposer, learns, left_out
+from delineate.engine.proposing import Proposer, left_out
 from delineate.engine.recipe import Recipe
 from delineate.engine.synchronisation import mean_over_processes
 from delineate.metrics.detection_metric import BoxScores, KeypointScores, MaskScores
@@ -24,14 +24,10 @@ from delineate.ops.matching import COCO_SIGMAS
 from delineate.postprocess.detection import detected_objects
 from delineate.postprocess.mask_pasting import paste_masks
 from delineate.postprocess.region_description import described_regions
-from delineate.structures.outputs import RegionOutputs
 from delineate.structures.preprocessing import Preprocessing
 from delineate.structures.scored_boxes import DetectionOptions
 
 SCORE_THRESHOLD = 0.01  # of what is scored: average precision wants all but the hopeless
-
-PROPOSALS_SCORED = 100  # of an image, the best
-PROPOSALS_SCORE = f"val/proposal_ar{PROPOSALS_SCORED}"
 
 OTHER_SIGMA = 0.05  # of joints of which nobody has measured how well people place them
 
@@ -78,9 +74,8 @@ class ObjectDetection(Learner):
         self.judged = judged
         self.frozen += [model.get_submodule(name).requires_grad_(False) for name in left_out(model, recipe)]
         self.train()
-        self.proposes_alone = isinstance(model, FasterRCNN) and not learns(recipe, "regions")
-        self.scores = BoxScores(("object",) if self.proposes_alone else class_names)
-        self.described = None if self.proposes_alone else described_scores(model, class_names, joints)
+        self.scores = BoxScores(class_names)
+        self.described = described_scores(model, class_names, joints)
 
     def training_step(self, batch: ObjectBatch, batch_idx: int) -> Tensor:
         """The loss of one batch; stops the run when it is not finite."""
@@ -97,8 +92,6 @@ class ObjectDetection(Learner):
         """What the model says of images; with targets, what it learns from them."""
         if not isinstance(self.model, FasterRCNN):
             return self.model(images)
-        if self.proposes_alone:
-            return self.model.proposed(images, sizes)
         proposals = None if self.proposer is None else self.proposer(images, sizes, training=self.training)
         return self.model(images, targets, sizes, proposals)
 
@@ -109,9 +102,6 @@ class ObjectDetection(Learner):
         options = decoding_of(self.model, scored, self.recipe.chosen_decoding)
         sizes = list(batch.sizes)
         outputs = self.outputs(images, sizes, None)
-        if self.proposes_alone:
-            self._count_proposals(outputs, batch)
-            return
         found = detected_objects(outputs, sizes, options)
         predictions: list[dict[str, Any]] = [
             {"boxes": one.boxes.float(), "scores": one.scores.float(), "labels": one.labels} for one in found
@@ -134,26 +124,9 @@ class ObjectDetection(Learner):
                 truth["keypoints"] = torch.cat([true["keypoints"], true["visibility"][..., None].float()], -1)
         self.described.update(predictions, targets)
 
-    def _count_proposals(self, outputs: RegionOutputs, batch: ObjectBatch) -> None:
-        """Score the best proposals of each image as boxes of one class."""
-        predictions, targets = [], []
-        for place, (target, index) in enumerate(zip(batch.targets, batch.indices, strict=True)):
-            boxes = outputs.regions[outputs.images == place][:PROPOSALS_SCORED].float()
-            # they come best first, and recall asks for no more than their order
-            scores = torch.linspace(1, 0, len(boxes), device=boxes.device)
-            labels = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
-            predictions.append({"boxes": boxes, "scores": scores, "labels": labels})
-            truth = {key: target[key] for key in ("boxes", "area", "iscrowd")} | {"image_id": index}
-            targets.append({**truth, "labels": torch.zeros_like(target["labels"])})
-        self.scores.update(predictions, targets)
-
     def on_validation_epoch_end(self) -> None:
         """Log what the whole validation split scored; equal on every process."""
         scores = self.scores.compute()
-        if self.proposes_alone:
-            self.log(PROPOSALS_SCORE, float(scores[f"ar{PROPOSALS_SCORED}"]), sync_dist=True)
-            self.scores.reset()
-            return
         for name in ("ap", "ap50", "ap75", "ar100"):
             self.log(f"val/{name}", float(scores[name]), sync_dist=True)
         self.scores.reset()
