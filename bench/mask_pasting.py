@@ -1,8 +1,9 @@
-"""Maps of a mask head to COCO's run lengths, against torchvision's pasting and pycocotools' encoder, in one run.
+"""Maps of a mask head to COCO's run lengths, against torch's sampler and pycocotools' encoder, in one run.
 
 Both sides start from maps of 28 x 28 probabilities and the boxes of one picture, and end with compressed run lengths,
-which must be the same but for pixels at the threshold. torchvision makes a picture of floats for each object, which
-pycocotools then encodes. Run as ``python -m bench.mask_pasting``; ``--objects N`` for other numbers.
+which must be the same but for pixels at the threshold. The other side does as Detectron2 on a CPU: it samples each map
+at the pixels around its box and makes a picture of bytes for each object, which pycocotools then encodes. Run as
+``python -m bench.mask_pasting``; ``--objects N`` for other numbers.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ import numpy as np
 import torch
 from pycocotools import mask as coco
 from torch import Tensor
-from torch.nn.functional import interpolate
-from torchvision.models.detection.roi_heads import paste_masks_in_image
+from torch.nn.functional import grid_sample, interpolate
 
 from bench.timing import Comparison, compare
 from delineate.postprocess.mask_pasting import paste_masks
@@ -37,6 +37,21 @@ def objects(count: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     return maps, torch.cat([corners, corners + sides], dim=1)
 
 
+def sampled(values: Tensor, box: Tensor, size: tuple[int, int]) -> Tensor:
+    """One map's mask in a picture: read at the middle of each pixel around its box."""
+    mask = torch.zeros(size, dtype=torch.bool)
+    left, top = (box[:2].floor().int() - 1).clamp(min=0).tolist()
+    right, bottom = torch.minimum(box[2:].ceil().int() + 1, torch.tensor([size[1], size[0]])).tolist()
+    columns, rows = ((torch.arange(a, b) + 0.5) for a, b in ((left, right), (top, bottom)))
+    x, y = (
+        (places - low) / (high - low) * 2 - 1
+        for places, low, high in ((columns, box[0], box[2]), (rows, box[1], box[3]))
+    )
+    grid = torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x))], dim=-1)
+    mask[top:bottom, left:right] = grid_sample(values[None, None], grid[None], align_corners=False)[0, 0] > 0.5
+    return mask
+
+
 def main(count: int = OBJECTS, size: tuple[int, int] = SIZE, runs: int = 5) -> Comparison:
     """Print the row; returns it."""
     maps, boxes = objects(count, size)
@@ -45,7 +60,7 @@ def main(count: int = OBJECTS, size: tuple[int, int] = SIZE, runs: int = 5) -> C
         return [mask.counts for mask in paste_masks(maps, boxes, size)]
 
     def theirs() -> list[str]:
-        pasted = paste_masks_in_image(maps[:, None], boxes, size)[:, 0] > 0.5
+        pasted = torch.stack([sampled(values, box, size) for values, box in zip(maps, boxes, strict=True)])
         columns = np.asfortranarray(pasted.numpy().transpose(1, 2, 0).astype(np.uint8))
         return [run["counts"].decode("ascii") for run in coco.encode(columns)]
 
@@ -58,7 +73,7 @@ def main(count: int = OBJECTS, size: tuple[int, int] = SIZE, runs: int = 5) -> C
         sys.exit(f"the two sides differ in {different} pixels")
     result = compare(ours, theirs, runs=runs)
     work = f"{count} masks of 28 x 28 into {size[0]} x {size[1]}, to run lengths"
-    print(" ".join(result.row(work, "torchvision and pycocotools", GOAL)))
+    print(" ".join(result.row(work, "torch's sampler and pycocotools", GOAL)))
     return result
 
 

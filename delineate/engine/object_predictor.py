@@ -137,9 +137,11 @@ class ObjectPredictor(Predictor):
             inside = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(1)  # not in the frame around a letterbox
             whole, boxes, found = whole[inside], boxes[inside], found.select(inside)
             described = RegionDescription()
+            masks = None
             if isinstance(self._fast, DescribingRCNN):
                 described = described_regions(self._fast, outputs, [found], shown=[whole])[0]
-            masks = None if described.masks is None else paste_masks(described.masks, whole, size)
+                if described.masks is not None:
+                    masks = paste_masks(described.masks, whole, size, rule=self._fast.pasting)
             keypoints = None
             if described.keypoints is not None:
                 joints = described.keypoints.float()

@@ -11,6 +11,8 @@ from delineate.checks import require
 from delineate.losses.precision import full_precision
 from delineate.losses.supervision import Normaliser, over_ranks, ratio
 
+ROUNDING = 1e-3  # pixels by which a joint on an edge may miss it
+
 
 @torch.no_grad()
 def region_keypoint_places(
@@ -19,7 +21,9 @@ def region_keypoint_places(
     """In which of a region's ``side`` x ``side`` places each joint lies, counted row by row, and which joints do.
 
     Source: He et al., "Mask R-CNN", ICCV 2017, section 5 (a one-hot mask of one pixel), as released in Detectron.
-    Differs: nothing; torchvision's ``keypoints_to_heatmap``. A joint on the right or lower edge is in the last place.
+    Differs: nothing; torchvision's ``keypoints_to_heatmap``. A joint on the right or lower edge is in the last place;
+    here also when rounding puts it a thousandth of a pixel beyond an edge: boxes and joints that were scaled and
+    mirrored with a picture meet on its border up to their last digit only.
 
     Args:
         points: x, y pixels of the joints of the object that each region answers for.
@@ -40,7 +44,8 @@ def region_keypoint_places(
     points = points.as_subclass(Tensor).to(regions)
     corners, ends = regions[:, None, :2], regions[:, None, 2:]
     places = ((points - corners) * (side / (ends - corners))).floor()
-    places = torch.where(points == ends, side - 1, places)
+    places = torch.where((points - ends).abs() <= ROUNDING, side - 1, places)
+    places = torch.where((points < corners) & (corners - points <= ROUNDING), 0, places)
     counted = labelled & ((places >= 0) & (places < side)).all(dim=-1)  # NaN, of a region without area, is neither
     whole = torch.where(counted[..., None], places, 0).long()
     return whole[..., 1] * side + whole[..., 0], counted

@@ -94,6 +94,7 @@ class DescribingRCNN(FasterRCNN):
         self.head = head
         self.describes = describes
         self.head_pool = head_pool
+        self.pasting = "centres"  # the rule by which masks become pixels
 
     def forward(
         self,
@@ -195,6 +196,7 @@ def mask_rcnn(
     model = DescribingRCNN(head, "masks", pool, num_classes=num_classes, **parts)
     if weights is not None:
         load_published(model, MASK_NETWORKS[variant])
+        model.pasting = "whole_pixels"  # which its authors' masks were learnt and scored with
     return model
 
 

@@ -17,6 +17,7 @@ from delineate.structures.outputs import RegionOutputs
 from delineate.structures.scored_boxes import ScoredBoxes
 
 MOST_REGIONS = 256  # of one pass through the head: the maps of thousands would not fit
+FINEST = 448  # pixels of a box's longer side that joints are looked for on: eight to each of a map's places
 
 
 @runtime_checkable
@@ -43,7 +44,7 @@ class RegionDescription:
     Args:
         masks: probabilities, of each object's own class, over its box; see
             :func:`~delineate.postprocess.mask_pasting.paste_masks`.
-        keypoints: x, y and score of each joint, in pixels of the network's input.
+        keypoints: x, y and score of each joint, in pixels of the network's input, or of the picture that was given.
     """
 
     masks: Float[Tensor, "N S S"] | None = None
@@ -59,13 +60,17 @@ class RegionDescription:
 
 @torch.no_grad()
 def described_regions(
-    model: DescribingModel, outputs: RegionOutputs, found: Sequence[ScoredBoxes]
+    model: DescribingModel,
+    outputs: RegionOutputs,
+    found: Sequence[ScoredBoxes],
+    *,
+    shown: Sequence[Float[Tensor, "_ 4"]] | None = None,
 ) -> list[RegionDescription]:
     """The masks or joints of what was found in each image.
 
     The features are read where the network saw the objects, so the boxes are those of its input. Masks stay small maps,
-    because their pixels belong in the original picture: map the boxes back, then paste. Joints are pixels of the input
-    too, and are mapped back like the boxes' corners.
+    because their pixels belong in the original picture: map the boxes back, then paste. Joints are found to a pixel,
+    which should be the picture's too: pass the boxes that were mapped back as ``shown``.
 
     Source: He et al., "Mask R-CNN", ICCV 2017, section 3.1 ("Inference"): the head reads the boxes that were detected,
     not the proposals, and of its masks the one of the predicted class counts.
@@ -75,12 +80,16 @@ def described_regions(
         model: whose head describes regions.
         outputs: of this model, without targets.
         found: the objects of each image, boxes in pixels of the input.
+        shown: their boxes in pixels of the picture, as far as they lie outside of it too; joints are then pixels of the
+            picture, as in Detectron. Those of the input when left out, as in torchvision, which costs small persons in
+            pictures that the network saw shrunk.
 
     Returns:
         One for each image.
 
     Raises:
-        ArgumentError: when there is not one result for each image, or the model describes something else.
+        ArgumentError: when there is not one result for each image, or one box for each object, or the model describes
+            something else.
 
     Example:
         >>> from delineate.models.mask_rcnn import mask_rcnn
@@ -104,18 +113,34 @@ def described_regions(
     owners = torch.arange(count, device=boxes.device)
     images = owners.repeat_interleave(torch.tensor(numbers, device=boxes.device))
     labels = torch.cat([one.labels for one in found])
-    parts = zip(*(column.split(MOST_REGIONS) for column in (boxes, images, labels)), strict=True)
-    answers = torch.cat(
-        [_answers(model, outputs, some_boxes, some_images, classes) for some_boxes, some_images, classes in parts]
-    )
+    places = boxes
+    if shown is not None:
+        counted = [len(one) for one in shown]
+        require(counted == numbers, "shown", f"hold {numbers} boxes, one an object", counted)
+        places = torch.cat(list(shown))
+    parts = zip(*(column.split(MOST_REGIONS) for column in (boxes, images, labels, places)), strict=True)
+    answers = torch.cat([_answers(model, outputs, *part, finest=None if shown is None else FINEST) for part in parts])
     return [RegionDescription(**{model.describes: own}) for own in answers.split(numbers)]
 
 
 def _answers(
-    model: DescribingModel, outputs: RegionOutputs, boxes: Tensor, images: Tensor, labels: Tensor
+    model: DescribingModel,
+    outputs: RegionOutputs,
+    boxes: Tensor,
+    images: Tensor,
+    labels: Tensor,
+    places: Tensor,
+    *,
+    finest: int | None,
 ) -> Float[Tensor, "N _ _"]:
     maps = model.described(outputs, boxes, images)
     if model.describes == "keypoints":
-        return decode_keypoints(maps, boxes)
+        if finest is None:
+            return decode_keypoints(maps, places)
+        # a person of a large picture would be thousands of pixels for each of the joints
+        longest = (places[:, 2:] - places[:, :2]).amax(dim=1)
+        zooms = (finest / longest.clamp(min=finest))[:, None]
+        joints = decode_keypoints(maps, places * zooms)
+        return torch.cat([joints[..., :2] / zooms[..., None].to(joints), joints[..., 2:]], dim=-1)
     own = maps[torch.arange(len(labels), device=labels.device), labels]
     return (own if own.dtype == torch.float64 else own.float()).sigmoid()

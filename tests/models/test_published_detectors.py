@@ -360,6 +360,13 @@ def test_other_joints_keep_the_boxes(served: dict[str, Any]) -> None:
     assert torch.equal(model.classes.bias, state["roi_heads.box_predictor.cls_score.bias"].flip(0))
 
 
+@pytest.mark.slow
+def test_published_masks_become_pixels_by_their_own_rule(served: dict[str, Any]) -> None:
+    served["state"] = random_state("maskrcnn_resnet50_fpn")
+    assert mask_rcnn(3, weights="coco").pasting == "whole_pixels"
+    assert mask_rcnn(3, encoder="resnet18", channels=8, hidden=8, head_channels=8).pasting == "centres"
+
+
 def test_a_model_of_other_layers_is_refused_and_unchanged(served: dict[str, Any]) -> None:
     served["state"] = random_state("retinanet_resnet50_fpn")
     model = retinanet(80, encoder="resnet18", channels=16)

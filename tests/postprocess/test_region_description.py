@@ -14,6 +14,7 @@ from delineate.errors import ArgumentError
 from delineate.models.mask_rcnn import DescribingRCNN, keypoint_rcnn, mask_rcnn
 from delineate.postprocess import region_description
 from delineate.postprocess.detection import detected_regions
+from delineate.postprocess.keypoint_decoding import decode_keypoints
 from delineate.postprocess.mask_pasting import paste_masks
 from delineate.postprocess.region_description import RegionDescription, described_regions
 from delineate.structures.outputs import RegionOutputs
@@ -71,6 +72,26 @@ def test_joints_are_torchvisions() -> None:
         torch.testing.assert_close(one.keypoints[..., 2], scores[image])
         boxes = found[image].boxes[:, None]
         assert ((one.keypoints[..., :2] >= boxes[..., :2]) & (one.keypoints[..., :2] <= boxes[..., 2:] + 1)).all()
+
+
+@torch.no_grad()
+def test_joints_are_pixels_of_the_picture_where_its_boxes_are_given() -> None:
+    model, outputs, found = answered(keypoint_rcnn)
+    plain = described_regions(model, outputs, found)
+    shown = [one.boxes * 3 + 7 for one in found]
+    maps = maps_of(model, outputs, found)
+    expected = decode_keypoints(maps, torch.cat(shown))
+    finer = described_regions(model, outputs, found, shown=shown)
+    torch.testing.assert_close(torch.cat([one.keypoints for one in finer]), expected)
+    assert (finer[0].keypoints[..., :2] - (plain[0].keypoints[..., :2] * 3 + 7)).abs().max() > 0.1
+    # of a picture so large that no joint is looked for on every pixel: the same to an eighth of a map's place
+    huge = described_regions(model, outputs, found, shown=[one.boxes * 500 for one in found])
+    for one, other, boxes in zip(huge, finer, (one.boxes * 500 for one in found), strict=True):
+        where = one.keypoints[..., :2]
+        assert ((where >= boxes[:, None, :2]) & (where <= boxes[:, None, 2:])).all()
+        assert one.keypoints.shape == other.keypoints.shape
+    with pytest.raises(ArgumentError, match=r"shown must hold \[5, 0, 5\] boxes, one an object; got \[5, 5, 0\]"):
+        described_regions(model, outputs, found, shown=[shown[0], shown[2], shown[1]])
 
 
 def test_images_without_objects_are_ordinary() -> None:
