@@ -21,6 +21,8 @@ from delineate.registry import unknown_name
 from delineate.structures.taxonomy import Taxonomy
 
 LENGTHS = {"train": 7500, "val": 150, "test": 150}
+SINGLE = "-single"  # behind a split's name: one digit a scene, for models that answer with one object an image
+SINGLE_SPLITS = tuple(split + SINGLE for split in SPLITS)
 
 DIGITS = Taxonomy(
     names=("background", "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
@@ -47,7 +49,8 @@ class DigitScenes(Dataset[tuple[Any, dict[str, Any]]]):
     Handwritten digits of 8x8 pixels are enlarged to a quarter to a half of the scene's shorter side, turned by up to 10
     degrees, tinted lighter or darker than what they cover, and painted one over the other; each keeps about two thirds
     of its pixels in sight, or more. About 2 % of the scenes are empty. The splits share neither a digit sample nor a
-    part of a photo.
+    part of a photo. A scene of "train-single", "val-single" or "test-single" has exactly one digit, the rearmost of the
+    same scene of "train", "val" or "test" where that is not empty.
 
     An item is ``(image, target)``: a uint8 ``tv_tensors.Image`` (C, H, W), and a dictionary of
 
@@ -60,7 +63,7 @@ class DigitScenes(Dataset[tuple[Any, dict[str, Any]]]):
     - ``image_id`` and ``stem``.
 
     Args:
-        split: train, val or test.
+        split: train, val or test; or train-single, val-single or test-single.
         length: the number of scenes; 7500, 150 and 150 when left out. A longer set begins with the shorter one's.
         size: (height, width), each at least 32.
         seed: another seed, other scenes of the same digits and photos.
@@ -91,14 +94,16 @@ class DigitScenes(Dataset[tuple[Any, dict[str, Any]]]):
         channels: int = 3,
         transform: Callable[..., Any] | None = None,
     ) -> None:
-        if split not in SPLITS:
-            raise unknown_name("split", split, SPLITS)
+        known = (*SPLITS, *SINGLE_SPLITS)
+        if split not in known:
+            raise unknown_name("split", split, known)
         require(length is None or length >= 0, "length", "be 0 or more", length)
         require(len(size) == 2 and min(size) >= 32, "size", "be (height, width), each at least 32", size)
         require(seed >= 0, "seed", "be 0 or more", seed)
         require(channels in (1, 3), "channels", "be 1 or 3", channels)
         self.split = split
-        self.length = LENGTHS[split] if length is None else length
+        self.material = split.removesuffix(SINGLE)  # whose digits and photos
+        self.length = LENGTHS[self.material] if length is None else length
         self.size = (int(size[0]), int(size[1]))
         self.seed = seed
         self.channels = channels
@@ -123,8 +128,9 @@ class DigitScenes(Dataset[tuple[Any, dict[str, Any]]]):
 
     def scene(self, index: int) -> Scene:
         """The composed scene with its instances, always in colour."""
-        key = [self.seed, SPLITS.index(self.split), self._checked(index)]
-        return composed_scene(self.split, self.size, np.random.default_rng(np.random.SeedSequence(key)))
+        key = [self.seed, SPLITS.index(self.material), self._checked(index)]
+        rng = np.random.default_rng(np.random.SeedSequence(key))
+        return composed_scene(self.material, self.size, rng, digits=1 if self.split in SINGLE_SPLITS else None)
 
     def __getitem__(self, index: int) -> tuple[Any, dict[str, Any]]:
         scene = self.scene(index)

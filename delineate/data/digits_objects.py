@@ -32,7 +32,7 @@ class DigitObjects(Dataset[tuple[Any, dict[str, Any]]]):
     pixels of the whole digit at its top, right, bottom and left; one that another digit covers has visibility 1.
 
     Args:
-        split: train, val or test.
+        split: as of :class:`~delineate.data.digits.DigitScenes`.
         transform: a torchvision v2 transform on ``(image, target)``.
         columns: "masks" and "keypoints" only as far as they are wanted; both when left out.
         options: ``length``, ``size``, ``seed`` and ``channels`` of :class:`~delineate.data.digits.DigitScenes`.

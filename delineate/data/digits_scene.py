@@ -103,15 +103,19 @@ def sources(split: str) -> Sources:
     return Sources(tuple(glyphs), tuple(photos))
 
 
-def composed_scene(split: str, size: tuple[int, int], rng: np.random.Generator) -> Scene:
-    """One scene of ``size`` (height, width); everything random comes from ``rng``."""
+def composed_scene(split: str, size: tuple[int, int], rng: np.random.Generator, *, digits: int | None = None) -> Scene:
+    """One scene of ``size`` (height, width) with so many digits at most, or a random number when None.
+
+    Everything random comes from ``rng``. One digit always finds its place.
+    """
     material = sources(split)
     canvas = _background(material.photos, size, rng)
     instances = np.zeros(size, dtype=np.uint8)
     classes: list[int] = []
     extremes: list[np.ndarray] = []
     full: list[int] = []  # pixels of each digit before anything covers it
-    wanted = 0 if rng.random() < EMPTY_SHARE else int(rng.integers(FEWEST, MOST + 1))
+    drawn = 0 if rng.random() < EMPTY_SHARE else int(rng.integers(FEWEST, MOST + 1))
+    wanted = drawn if digits is None else digits
     hue = rng.random()
     for _ in range(wanted):
         digit = int(rng.integers(10))

@@ -92,6 +92,23 @@ def test_scenes_hold_three_to_five_digits_or_none():
     assert 0.002 <= (counts == 0).mean() <= 0.04
 
 
+def test_a_single_digit_is_the_rearmost_of_the_ordinary_scene():
+    ordinary, single = DigitScenes("val", length=60), DigitScenes("val-single", length=60)
+    assert (len(DigitScenes("train-single")), len(DigitScenes("test-single"))) == (7500, 150)
+    assert (single.stem(3), single.files(3)) == ("val-single-00003", "digits/val-single/3")
+    empty = 0
+    for index in range(60):
+        many, one = ordinary.scene(index), single.scene(index)
+        assert len(one.classes) == 1
+        assert (one.instances == 1).any()
+        empty += len(many.classes) == 0
+        if len(many.classes):
+            assert one.classes[0] == many.classes[0]
+            assert np.array_equal(one.extremes[0], many.extremes[0])
+            assert (one.masks[0] >= many.masks[0]).all()  # nothing covers it
+    assert empty < 10
+
+
 def test_a_scene_without_objects_is_ordinary():
     scenes = DigitScenes("train")
     index = next(index for index in range(800) if len(scenes.scene(index).classes) == 0)
@@ -187,6 +204,8 @@ def test_scene_properties_by_hand():
 def test_wrong_arguments_are_refused():
     with pytest.raises(UnknownNameError, match="split must be a known name; got 'validation'"):
         DigitScenes("validation")
+    with pytest.raises(UnknownNameError, match="Did you mean 'val-single'"):
+        DigitScenes("val-singel")
     with pytest.raises(ArgumentError, match=r"size must be .height, width., each at least 32; got .8, 8."):
         DigitScenes(size=(8, 8))
     with pytest.raises(ArgumentError, match="channels must be 1 or 3; got 4"):

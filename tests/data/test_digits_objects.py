@@ -50,6 +50,14 @@ def test_truth_and_counts_are_those_of_the_items():
         assert np.array_equal(truth.objects.boxes[rows], digits.read(index)[1].boxes)
 
 
+def test_a_single_split_has_one_object_an_image():
+    digits = open_dataset("digits", split="test-single", task="objects", columns=["boxes"])
+    assert (digits.split, len(digits), digits.files(2)) == ("test-single", 150, "digits/test-single/2")
+    few = DigitObjects("test-single", length=20, size=(32, 32))
+    assert few.counts().tolist() == [1] * 20
+    assert len(few.truth().objects) == 20
+
+
 def test_extreme_pixels_by_hand():
     mask = np.array([[0, 1, 1, 1, 0], [1, 1, 0, 0, 1], [0, 0, 1, 0, 0]], bool)
     assert extreme_pixels(mask).tolist() == [[2, 0], [4, 1], [2, 2], [0, 1]]
