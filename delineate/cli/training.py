@@ -147,5 +147,6 @@ def _print_objects(evaluation: ObjectEvaluation) -> None:
     columns, rows = class_rows(score)
     print_table(columns, rows, title=f"{score.ground_truth}: {counted(len(evaluation.images), 'image')}")
     print_table(("error", "count", "AP lost", "what it is"), error_rows(score), title="\nWhy precision is lost")
-    names = ("ap", "ap50", "ap75", "ar100")
+    # of joints recall is counted among 20 objects of an image, as COCO does, else among 100
+    names = [name for name in ("ap", "ap50", "ap75", "ar100", "ar20") if name in evaluation.scores]
     typer.echo("  ".join(f"{name} {evaluation.scores[name]:.4f}" for name in names))

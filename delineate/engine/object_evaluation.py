@@ -147,7 +147,8 @@ def measure_objects(
     scores, evidence = object_figures(truth, predictions, overlaps, matches, max_detections=limits)
     scores |= explained_figures(scores, evidence, area_range=ranges["all"])
     if kind != "boxes":
-        boxes = box_scores(truth, replace(predictions, masks=None, keypoints=None))
+        # all true boxes count, those of persons without a labelled joint too
+        boxes = box_scores(samples.truth(), replace(predictions, masks=None, keypoints=None))
         scores["boxes"] = {name: value for name, value in boxes.items() if isinstance(value, float)}
     threshold = best_threshold(evidence)
     return ObjectEvaluation(

@@ -1,7 +1,10 @@
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
+
+from delineate.cli.training import _print_objects
 
 SETTINGS = ("augmentation.preset=none", "augmentation.crop=[16,16]", "data.batch_size=4", "data.workers=0")
 SETTINGS += ("trainer.max_epochs=1", "trainer.threads=1", "trainer.precision=float32")
@@ -107,3 +110,12 @@ def test_evaluate_refuses_damaged_weights(typed, trained, tmp_path):
     assert result.exit_code == 1
     assert f"{weights} must be a safetensors file; got a damaged one" in str(result.exception)
     assert "run must be a folder that training made" in str(typed("evaluate", tmp_path).exception)
+
+
+def test_the_last_line_of_joints_has_their_own_recall(monkeypatch, capsys):
+    monkeypatch.setattr("delineate.report.figures.class_rows", lambda _: (["class", "AP"], [["person", 0.5]]))
+    monkeypatch.setattr("delineate.report.figures.error_rows", lambda _: [["missed", 1, 0.1, "not found"]])
+    scores = {"ap": 0.5, "ap50": 0.75, "ap75": 0.25, "ar20": 0.625, "errors": {}}
+    score = SimpleNamespace(ground_truth="pictures")
+    _print_objects(SimpleNamespace(as_score=lambda _: score, images=(), scores=scores))
+    assert capsys.readouterr().out.endswith("ap 0.5000  ap50 0.7500  ap75 0.2500  ar20 0.6250\n")
