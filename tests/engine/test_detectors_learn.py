@@ -1,0 +1,53 @@
+"""Detectors find the built-in digits after minutes of training from scratch: the recipes in recipes/digits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from delineate.data.digits_objects import DigitObjects
+from delineate.engine.object_evaluation import ObjectEvaluation
+from delineate.engine.predictors import measure
+from delineate.engine.recipe import Recipe, build_recipe, read_recipe
+from delineate.engine.tasks import LEARNT
+from delineate.engine.training import train
+from delineate.models.catalogue import MODELS, create_model, list_models
+
+RECIPES = Path(__file__).parents[2] / "recipes" / "digits"
+DETECTORS = {name for task in ("detection", "instances", "keypoints") for name in list_models(task=task)}
+LEARNERS = sorted(path.stem for path in RECIPES.glob("*.yaml") if path.stem in DETECTORS)
+FOUND = 0.9  # AP50 of boxes, and of masks where the model has them
+PLACED = 0.6  # of keypoints: half of an OKS is lost two pixels away, and the outermost pixel of a stroke is no clearer
+
+
+def recipe_of(name: str) -> Recipe:
+    return build_recipe(read_recipe(RECIPES / f"{name}.yaml"))
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_small_recipe_says_what_it_reached_and_fits_its_model(name: str) -> None:
+    text = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    recipe = recipe_of(name)
+    assert recipe.model["name"] == name
+    assert recipe.data.path == "digits"
+    options = {key: value for key, value in recipe.model.items() if key != "name"}
+    with torch.device("meta"):
+        model = create_model(name, num_classes=10, **options)
+    assert sum(parameter.numel() for parameter in model.parameters()) < 4_000_000
+    # raises where the model does not take pictures of that size
+    digits = DigitObjects(recipe.data.val_split, length=2)
+    assert LEARNT[MODELS[name].task].fitted(recipe, digits, model).augmentation["size"] is not None
+
+
+@pytest.mark.slow  # minutes each on two cores
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_detector_learns_to_find_digits(name: str, tmp_path: Path) -> None:
+    run = train(RECIPES / f"{name}.yaml", out=tmp_path / name, progress=False)
+    evaluation = measure(run, "digits", split=recipe_of(name).data.val_split)
+    assert isinstance(evaluation, ObjectEvaluation)
+    assert evaluation.kind == {"instances": "masks", "keypoints": "keypoints"}.get(MODELS[name].task, "boxes")
+    assert evaluation.scores["ap50"] > (PLACED if evaluation.kind == "keypoints" else FOUND)
+    assert evaluation.scores.get("boxes", evaluation.scores)["ap50"] > FOUND
