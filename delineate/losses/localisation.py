@@ -35,7 +35,7 @@ class LocalisationLoss(nn.Module):
     Args:
         box_loss: "l1" for the absolute distance of the edges, "l2" for the squared one (OverFeat), "giou" for
             one minus the generalised IoU.
-        box_weight: of the boxes' loss.
+        box_weight: of the boxes' loss. The gradient of "l1" never fades: with 5, classes of digits stayed at chance.
 
     Raises:
         UnknownNameError: on another box loss.
@@ -49,7 +49,7 @@ class LocalisationLoss(nn.Module):
         (0.6931, 0.5)
     """
 
-    def __init__(self, *, box_loss: str = "l1", box_weight: Number = 5.0) -> None:
+    def __init__(self, *, box_loss: str = "l1", box_weight: Number = 1.0) -> None:
         super().__init__()
         if box_loss not in BOX_LOSSES:
             raise unknown_name("box_loss", box_loss, BOX_LOSSES)
