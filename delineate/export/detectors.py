@@ -148,7 +148,8 @@ def export_detector(
         size = takes
     exported = ExportedDetector(copy.deepcopy(model), preprocessing, options).eval().float().cpu()
     program = _program(exported, in_channels, size, opset)
-    about = {"decoding": asdict(options), **(facts or {})}
+    chosen = {name: value for name, value in asdict(options).items() if value is not None}
+    about = {"decoding": chosen, **(facts or {})}
     program.model.metadata_props.update(metadata(preprocessing, taxonomy, about))
     with replaced_file(path) as temporary:
         program.save(str(temporary), external_data=False)
