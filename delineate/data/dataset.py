@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
@@ -15,10 +13,10 @@ from torchvision import tv_tensors
 from delineate.checks import require
 from delineate.data.formats.layout import Layout, Problem, Record, describe_id
 from delineate.data.image_io import MAX_PIXELS, read_image
+from delineate.data.trying import tried
 from delineate.errors import DataError
 
 OnError = Literal["raise", "skip"]
-_CHECKING_THREADS = 8
 
 
 class SemanticDataset(Dataset[tuple[Any, dict[str, Any]]]):
@@ -137,8 +135,7 @@ class SemanticDataset(Dataset[tuple[Any, dict[str, Any]]]):
         self.records = tuple(record for record in self.records if record.mask is not None)
 
     def _leave_out_errors(self) -> None:
-        with ThreadPoolExecutor(min(_CHECKING_THREADS, os.cpu_count() or 1)) as readers:
-            reasons = list(readers.map(self._failure, self.records))
+        reasons = tried(self._failure, self.records)
         pairs = list(zip(self.records, reasons, strict=True))
         self.skipped_because = {str(record.image): reason for record, reason in pairs if reason}
         for problem in self._known_errors():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +16,11 @@ from delineate.data.dataset import OnError
 from delineate.data.formats.class_folders import ClassFolders
 from delineate.data.image_io import MAX_PIXELS, read_image
 from delineate.data.object_dataset import object_target, object_taxonomy
+from delineate.data.trying import tried
 from delineate.errors import DataError
 from delineate.structures.annotations import Annotations
 from delineate.structures.objects import Objects
 
-_CHECKING_THREADS = 8
 NOTHING = Objects.of([], [], [])
 
 
@@ -69,8 +67,7 @@ class LabelledImages(Dataset[tuple[Any, dict[str, Any]]]):
         self.images = folders.images(split)
         self.skipped: list[str] = []
         if on_error == "skip":
-            with ThreadPoolExecutor(min(_CHECKING_THREADS, os.cpu_count() or 1)) as readers:
-                usable = np.array(list(readers.map(self._can_be_read, self.images.tolist())), bool)
+            usable = np.array(tried(self._can_be_read, self.images.tolist()), bool)
             self.skipped = [str(self._path(image)) for image in self.images[~usable].tolist()]
             self.images = self.images[usable]
         if not len(self.images):

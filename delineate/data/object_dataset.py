@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -22,13 +20,12 @@ from delineate.data.objects.coco_json import ANNOTATIONS, Columns
 from delineate.data.objects.coco_records import with_boxes
 from delineate.data.objects.defects import corners_inside
 from delineate.data.objects.folder import ObjectFolder
+from delineate.data.trying import tried
 from delineate.errors import DataError
 from delineate.registry import unknown_name
 from delineate.structures.annotations import Annotations
 from delineate.structures.objects import Objects
 from delineate.structures.taxonomy import Taxonomy
-
-_CHECKING_THREADS = 8
 
 
 class ObjectDataset(Dataset[tuple[Any, dict[str, Any]]]):
@@ -165,8 +162,7 @@ class ObjectDataset(Dataset[tuple[Any, dict[str, Any]]]):
             raise DataError(f"data set must be whole; got: {known[0].message} ({known[0].file}){more}. {advice}")
 
     def _leave_out_errors(self) -> None:
-        with ThreadPoolExecutor(min(_CHECKING_THREADS, os.cpu_count() or 1)) as readers:
-            reasons = list(readers.map(self._failure, self.images.tolist()))
+        reasons = tried(self._failure, self.images.tolist())
         pairs = list(zip(self.images.tolist(), reasons, strict=True))
         self.skipped_because = {str(self.folder.path(image)): reason for image, reason in pairs if reason}
         known = self.folder.errors(self.split)

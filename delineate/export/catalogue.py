@@ -23,9 +23,8 @@ def _onnx(model: nn.Module, path: Path, card: ModelCard) -> Path:
             taxonomy=card.taxonomy,
         )
     size = card.fit.get("size")
-    if (
-        card.fit.get("fit") == "shortest"
-    ):  # a canvas that holds every picture lying; deep graphs of any size do not come to an end
+    if card.fit.get("fit") == "shortest":
+        # a canvas that holds every picture lying; deep graphs of any size do not come to an end
         size = (max(card.fit["shortest"]), card.fit["longest"])
     from delineate.engine.objects import decoding_of  # loads what training needs, so only for detectors
 

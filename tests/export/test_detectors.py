@@ -45,6 +45,8 @@ SIZE = (64, 96)
 SMALL = (40, 50)  # Tiny's, which pads it
 PIXELS = Preprocessing((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
 NAMES = ["boxes", "scores", "labels", "image_indices"]
+EXPORTED = ["retinanet", "ssd300", "yolov1", "yolov2", "yolo9000", "localizer"]
+EXPORTED += ["faster_rcnn", "faster_rcnn_vgg16", "keypoint_rcnn"]
 
 
 class Tiny(nn.Module):
@@ -154,20 +156,7 @@ def test_what_suppression_leaves_of_each_row_by_hand():
     assert survivors(boxes, scores, 0.5, 2).tolist() == expected
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "retinanet",
-        "ssd300",
-        "yolov1",
-        "yolov2",
-        "yolo9000",
-        "localizer",
-        "faster_rcnn",
-        "faster_rcnn_vgg16",
-        "keypoint_rcnn",
-    ],
-)
+@pytest.mark.parametrize("name", EXPORTED)
 @torch.no_grad()
 def test_a_batch_at_once_equals_image_by_image(name: str):
     model, size = small(name)
@@ -245,20 +234,7 @@ def test_masks_and_proposals_in_a_file_of_one_size(tmp_path: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [
-        "retinanet",
-        "ssd300",
-        "yolov1",
-        "yolov2",
-        "yolo9000",
-        "localizer",
-        "faster_rcnn",
-        "faster_rcnn_vgg16",
-        "keypoint_rcnn",
-    ],
-)
+@pytest.mark.parametrize("name", EXPORTED)
 def test_every_detector_exports(tmp_path: Path, name: str):
     """The export compares the file with the model by itself."""
     model, size = small(name)
