@@ -14,6 +14,7 @@ from delineate.checks import require
 from delineate.losses.precision import full_precision
 from delineate.losses.slots import SlotTruths, cheapest_pairs, slot_truths
 from delineate.losses.supervision import Normaliser, Number
+from delineate.ops.boxes import BoxPairs
 from delineate.registry import unknown_name
 from delineate.structures.outputs import SlotOutputs
 
@@ -35,10 +36,12 @@ class BipartiteMultiBoxLoss(nn.Module):
         matching: what objects are paired with: "priors", by the squared distance, which is the paper's last word, or
             "predictions", by what each pair adds to this loss.
         class_weight: of the classes' loss.
+        class_overlap: the IoU from which a box without an object of its own learns the class of the one it overlaps
+            most, as the paper's second network does from 0.5; when left out, only paired boxes learn one.
 
     Raises:
         UnknownNameError: on another matching.
-        ArgumentError: when a weight is negative.
+        ArgumentError: when a weight is negative, or the overlap does not lie between 0 and 1.
 
     Example:
         >>> boxes = torch.tensor([[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]])
@@ -48,13 +51,23 @@ class BipartiteMultiBoxLoss(nn.Module):
         {'loss': 1.4238, 'boxes': 0.125, 'objects': 0.6931, 'no_objects': 0.6931, 'classes': 0.0}
     """
 
-    def __init__(self, *, alpha: Number = 0.3, matching: str = "priors", class_weight: Number = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        alpha: Number = 0.3,
+        matching: str = "priors",
+        class_weight: Number = 1.0,
+        class_overlap: Number | None = None,
+    ) -> None:
         super().__init__()
         if matching not in MATCHINGS:
             raise unknown_name("matching", matching, MATCHINGS)
         require(alpha >= 0, "alpha", "be 0 or more", alpha)
         require(class_weight >= 0, "class_weight", "be 0 or more", class_weight)
+        lies = class_overlap is None or 0 < class_overlap <= 1
+        require(lies, "class_overlap", "be above 0 and at most 1, or none", class_overlap)
         self.alpha = alpha
+        self.class_overlap = class_overlap
         self.matching = matching
         self.class_weight = class_weight
 
@@ -102,12 +115,18 @@ class BipartiteMultiBoxLoss(nn.Module):
             # -log c + log(1 - c) is the confidence before its sigmoid, turned round
             costs = self.alpha * apart - confidence[:, None] + self.class_weight * wrong
         slots, objects, free = cheapest_pairs(costs, boxes, truths.crowds)
+        classes = wrong[slots, objects].sum()
+        if self.class_overlap is not None and wrong.numel():
+            overlaps = BoxPairs(boxes.detach()[:, None], truths.boxes).iou  # N T
+            overlaps[slots] = 0
+            near = (overlaps.amax(1) >= self.class_overlap).nonzero()[:, 0]
+            classes = classes + wrong[near, overlaps[near].argmax(1)].sum()
         return torch.stack(
             [
                 apart[slots, objects].sum(),
                 softplus(-confidence[slots]).sum(),
                 softplus(confidence[free]).sum(),
-                wrong[slots, objects].sum(),
+                classes,
             ]
         )
 

@@ -3,7 +3,8 @@
 Source: Erhan, Szegedy, Toshev, Anguelov, "Scalable Object Detection using Deep Neural Networks", CVPR 2014, section 3.
 Differs: the convolutions are torchvision's AlexNet, padded, and any encoder may take their place; images may be of any
 size. A head for the classes of the boxes is there by default, where the paper asks a second network about each
-(``class_head="none"``).
+(``class_head="none"``). ``class_head="regions"`` asks like that second network, one for all boxes, but looks at the
+features of a box instead of its pixels.
 """
 
 from __future__ import annotations
@@ -20,14 +21,78 @@ from delineate.models.blocks.pooled_features import PooledFeatures, small_linear
 from delineate.models.encoders.creation import create_encoder
 from delineate.models.encoders.encoder import Encoder
 from delineate.ops.padding import pad_to_multiple
+from delineate.ops.roi_align import roi_align
 from delineate.registry import unknown_name
 from delineate.structures.outputs import SlotOutputs
 from delineate.structures.scored_boxes import DetectionOptions
 
 Number = float | int
 
-CLASS_HEADS = ("softmax", "none")
+CLASS_HEADS = ("softmax", "regions", "none")
 STARTING_CONFIDENCE = 0.01  # most boxes find nothing
+REGION_STRIDE = 16  # of the features that boxes are classified by
+REGION_BINS = 7
+
+
+class VectorClasses(nn.Module):
+    """A linear layer a box, all on what is known of the whole image.
+
+    Args:
+        width: of the vector of an image.
+        slots: boxes.
+        num_classes: object classes.
+    """
+
+    def __init__(self, width: int, slots: int, num_classes: int) -> None:
+        super().__init__()
+        self.layer = small_linear(width, slots * num_classes)
+        self.slots = slots
+
+    def forward(
+        self, features: Sequence[Tensor], vector: Float[Tensor, "B F"], boxes: Float[Tensor, "B N 4"]
+    ) -> Float[Tensor, "B N K"]:
+        """Logits, whatever the boxes."""
+        del features, boxes
+        logits: Tensor = self.layer(vector).unflatten(1, (self.slots, -1))
+        return logits
+
+
+class RegionClasses(nn.Module):
+    """One classifier for all boxes, on the features inside of each.
+
+    Args:
+        encoder: whose coarsest feature of stride 16 or less is looked at.
+        hidden: of its fully connected layer.
+        dropout: behind it.
+        num_classes: object classes.
+    """
+
+    def __init__(self, encoder: Encoder, hidden: int, dropout: float, num_classes: int) -> None:
+        super().__init__()
+        usable = [place for place, stride in enumerate(encoder.strides) if stride <= REGION_STRIDE]
+        self.place = usable[-1] if usable else 0
+        self.scale = 1 / encoder.strides[self.place]
+        first = nn.Linear(encoder.channels[self.place] * REGION_BINS**2, hidden)
+        nn.init.kaiming_uniform_(first.weight, nonlinearity="relu")
+        nn.init.zeros_(first.bias)
+        self.layers = nn.Sequential(
+            nn.Flatten(), first, nn.ReLU(inplace=True), nn.Dropout(dropout), small_linear(hidden, num_classes)
+        )
+
+    def forward(
+        self, features: Sequence[Tensor], vector: Float[Tensor, "B F"], boxes: Float[Tensor, "B N 4"]
+    ) -> Float[Tensor, "B N K"]:
+        """Logits of the boxes, xyxy pixels of the padded image, through which no gradient flows."""
+        del vector
+        count, slots = boxes.shape[:2]
+        feature = features[self.place]
+        images = torch.arange(count, device=boxes.device)[:, None].expand(count, slots).flatten()
+        regions = boxes.detach().flatten(0, 1)
+        pooled = roi_align(
+            feature, regions, images, output_size=REGION_BINS, spatial_scale=self.scale, sampling_ratio=2
+        )
+        logits: Tensor = self.layers(pooled).unflatten(0, (-1, slots))
+        return logits
 
 
 class MultiBox(nn.Module):
@@ -38,7 +103,7 @@ class MultiBox(nn.Module):
         pooled: the last feature to a vector.
         priors: xyxy, as shares of the image.
         num_classes: object classes.
-        classify: whether boxes are told apart by class.
+        classes: features, the vector and boxes to the logits of classes; None where boxes are not told apart.
     """
 
     def __init__(
@@ -48,7 +113,7 @@ class MultiBox(nn.Module):
         *,
         priors: Float[Tensor, "N 4"],
         num_classes: int,
-        classify: bool,
+        classes: VectorClasses | RegionClasses | None,
     ) -> None:
         super().__init__()
         slots = len(priors)
@@ -57,7 +122,7 @@ class MultiBox(nn.Module):
         self.confidences = small_linear(pooled.width, slots)
         nn.init.constant_(self.confidences.bias, -math.log((1 - STARTING_CONFIDENCE) / STARTING_CONFIDENCE))
         self.residuals = small_linear(pooled.width, slots * 4)
-        self.classes = small_linear(pooled.width, slots * num_classes) if classify else None
+        self.classes = classes
         self.register_buffer("priors", priors)
         self.priors: Tensor
         self.in_channels = encoder.in_channels
@@ -67,17 +132,19 @@ class MultiBox(nn.Module):
     def forward(self, images: Float[Tensor, "B C H W"]) -> SlotOutputs:
         """Every box; their shares are of the images padded with zeros to the encoder's stride."""
         padded = pad_to_multiple(images, self.encoder.strides[-1], mode="constant")
-        vector = self.pooled(self.encoder(padded)[-1])
+        height, width = padded.shape[-2:]
+        features = self.encoder(padded)
+        vector = self.pooled(features[-1])
         slots = len(self.priors)
         confidences = self.confidences(vector)
         boxes = self.priors + self.residuals(vector).unflatten(1, (slots, 4))
-        logits = confidences.new_zeros(len(vector), slots, 1)
+        logits = torch.zeros_like(confidences)[..., None]
         if self.classes is not None:
-            logits = self.classes(vector).unflatten(1, (slots, self.num_classes))
+            logits = self.classes(features, vector, boxes * boxes.new_tensor([width, height, width, height]))
         return SlotOutputs(
             logits=logits,
             boxes=boxes[:, :, None],
-            size=(padded.shape[-2], padded.shape[-1]),
+            size=(height, width),
             objectness=confidences,
             priors=self.priors,
         )
@@ -154,6 +221,7 @@ def multibox(
     bins: int = 6,
     hidden: tuple[int, ...] | list[int] = (4096, 4096),
     dropout: float | int = 0.5,
+    class_hidden: int = 1024,
 ) -> MultiBox:
     """MultiBox on AlexNet or any other encoder, for images of any size; the paper's are of 220 x 220 pixels.
 
@@ -163,14 +231,16 @@ def multibox(
         num_classes: object classes.
         priors: xyxy, as shares of the image, one for each box: :func:`clustered_boxes` finds them. When left out, the
             91 of :func:`tiled_boxes`.
-        class_head: "softmax" for a class of each box, or "none" (the paper): boxes hold something, all of class 0. With
-            one class there is nothing to tell.
+        class_head: "softmax" for a layer a box, which tells its class from the whole image; "regions" for one
+            classifier of all boxes, which tells it from the features inside of each and needs fewer examples; or "none"
+            (the paper): boxes hold something, all of class 0. With one class there is nothing to tell.
         in_channels: of the images.
         encoder: any name of :func:`~delineate.models.encoders.creation.create_encoder`.
         pretrained: whether the encoder starts from ImageNet weights, which are downloaded.
         bins: a side, over which the encoder's last feature is averaged.
         hidden: of the fully connected layers on the bins.
-        dropout: before each of them.
+        dropout: before each of them, and before the last layer of a classifier of regions.
+        class_hidden: of the classifier of regions.
 
     Raises:
         UnknownNameError: on an unknown encoder or class head.
@@ -186,14 +256,15 @@ def multibox(
         raise unknown_name("class_head", class_head, CLASS_HEADS)
     boxes = tiled_boxes() if priors is None else torch.as_tensor(priors, dtype=torch.float32)
     _check_shares("priors", boxes)
+    require(class_hidden >= 1, "class_hidden", "be at least 1", class_hidden)
     backbone = create_encoder(encoder, in_channels=in_channels, pretrained=pretrained)
-    return MultiBox(
-        backbone,
-        PooledFeatures(backbone.channels[-1], bins=bins, hidden=hidden, dropout=dropout),
-        priors=boxes,
-        num_classes=num_classes,
-        classify=class_head == "softmax" and num_classes > 1,
-    )
+    pooled = PooledFeatures(backbone.channels[-1], bins=bins, hidden=hidden, dropout=dropout)
+    classes: VectorClasses | RegionClasses | None = None
+    if num_classes > 1 and class_head == "softmax":
+        classes = VectorClasses(pooled.width, len(boxes), num_classes)
+    elif num_classes > 1 and class_head == "regions":
+        classes = RegionClasses(backbone, class_hidden, float(dropout), num_classes)
+    return MultiBox(backbone, pooled, priors=boxes, num_classes=num_classes, classes=classes)
 
 
 def _check_shares(name: str, boxes: Tensor) -> None:

@@ -25,6 +25,7 @@ from delineate.models.blocks.anchor_rows import anchor_rows
 from delineate.models.faster_rcnn import faster_rcnn, faster_rcnn_vgg16
 from delineate.models.localizer import localizer
 from delineate.models.mask_rcnn import keypoint_rcnn, mask_rcnn
+from delineate.models.multibox import multibox
 from delineate.models.retinanet import retinanet
 from delineate.models.ssd import ssd300
 from delineate.models.yolo9000 import yolo9000
@@ -45,7 +46,7 @@ SIZE = (64, 96)
 SMALL = (40, 50)  # Tiny's, which pads it
 PIXELS = Preprocessing((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
 NAMES = ["boxes", "scores", "labels", "image_indices"]
-EXPORTED = ["retinanet", "ssd300", "yolov1", "yolov2", "yolo9000", "localizer"]
+EXPORTED = ["retinanet", "ssd300", "yolov1", "yolov2", "yolo9000", "localizer", "multibox"]
 EXPORTED += ["faster_rcnn", "faster_rcnn_vgg16", "keypoint_rcnn"]
 
 
@@ -89,6 +90,7 @@ def small(name: str) -> tuple[nn.Module, tuple[int, int]]:
         "yolov2": lambda: yolov2(3, width=0.05),
         "yolo9000": lambda: yolo9000(4, tree=("thing", "plant", "thing/dog", "thing/cat"), width=0.05),
         "localizer": lambda: localizer(3, encoder="test_resnet", bins=2, objects=4, hidden=(8,)),
+        "multibox": lambda: multibox(3, encoder="test_resnet", bins=1, hidden=(8,), class_head="regions"),
         "faster_rcnn": lambda: faster_rcnn(3, **regions),
         "faster_rcnn_vgg16": lambda: faster_rcnn_vgg16(3, width=0.05, hidden=8),
         "mask_rcnn": lambda: mask_rcnn(3, head_channels=8, **regions),

@@ -58,6 +58,21 @@ def test_every_term_by_hand() -> None:
     assert float(found["loss"]) == pytest.approx(total)
 
 
+def test_boxes_that_overlap_an_object_learn_its_class() -> None:
+    """Of IoU 1, 0.6, 0.4 and 0 with the object; the first is its own."""
+    boxes = torch.tensor([[0.0, 0, 0.5, 1], [0.0, 0, 0.5, 0.6], [0.0, 0, 0.5, 0.4], [0.5, 0, 1, 1]])
+    logits = torch.tensor([[0.0, 1.0], [0.0, 2.0], [0.0, 3.0], [0.0, 4.0]])[None]
+    outputs = SlotOutputs(logits, boxes[None, :, None], SIZE, objectness=torch.zeros(1, 4), priors=boxes)
+    target = {"boxes": boxes[:1] * WHOLE, "labels": torch.tensor([0])}
+    wrong = [math.log(1 + math.exp(value)) for value in (1, 2, 3, 4)]
+    for overlap, expected in ((None, wrong[:1]), (0.7, wrong[:1]), (0.5, wrong[:2]), (0.3, wrong[:3])):
+        found = BipartiteMultiBoxLoss(class_overlap=overlap)(outputs, [target])
+        assert float(found["classes"]) == pytest.approx(sum(expected))
+        assert float(found["objects"] + found["no_objects"]) == pytest.approx(4 * math.log(2))
+    nothing = BipartiteMultiBoxLoss(class_overlap=0.5)(outputs, [EMPTY])
+    assert float(nothing["classes"]) == 0
+
+
 def test_objects_meet_priors_or_predictions() -> None:
     """The second box has moved onto the first one's object; only matching by predictions lets it answer."""
     priors = torch.tensor([[0.0, 0, 0.5, 1], [0.5, 0, 1, 1]])

@@ -55,6 +55,30 @@ class TestMultiBoxByPredictions(MultiBoxTests):
         assert not found.labels.any()
 
 
+class TestMultiBoxByRegions(MultiBoxTests):
+    loss = BipartiteMultiBoxLoss()
+    options = {**SMALL, "class_head": "regions", "class_hidden": 8}
+    published = [
+        ({"num_classes": 20, "class_head": "regions"}, ALEXNET + CONNECTED + 4097 * 91 * 5 + 12_545 * 1024 + 1025 * 20),
+    ]
+
+    @torch.no_grad()
+    def test_a_class_is_that_of_what_a_box_holds(self) -> None:
+        """One classifier for all: boxes of the same place say the same, and a change elsewhere is not seen."""
+        torch.manual_seed(0)
+        priors = [[0.0, 0.0, 0.25, 1.0], [0.75, 0.0, 1.0, 1.0], [0.0, 0.0, 0.25, 1.0]]
+        model = self.build(priors=priors).eval()
+        torch.nn.init.zeros_(model.residuals.weight)
+        images = torch.rand(1, 3, 64, 512)
+        first = model(images).logits[0]
+        images[..., 384:] = torch.rand(1, 3, 64, 128)  # the last quarter
+        second = model(images).logits[0]
+        torch.testing.assert_close(first[0], first[2])
+        assert not torch.allclose(first[0], first[1])
+        torch.testing.assert_close(first[0], second[0])
+        assert not torch.allclose(first[1], second[1])
+
+
 def test_priors_travel_with_the_weights() -> None:
     model = multibox(2, priors=tiled_boxes((1, 2)), **SMALL)
     other = multibox(2, priors=torch.rand(5, 4), **SMALL)
