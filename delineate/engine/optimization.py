@@ -18,8 +18,14 @@ def parameter_groups(model: nn.Module, recipe: OptimizerRecipe) -> list[dict[str
 
     Biases, normalisation and other vectors are not decayed unless the recipe says ``decay_all``. The encoder is the
     sub-module called ``encoder``, where a model has one.
+
+    Raises:
+        ArgumentError: when the recipe has a rate for the encoder of a model without one.
     """
     part = getattr(model, "encoder", None)
+    has_one = isinstance(part, nn.Module)
+    advice = f"{type(model).__name__} learns at one rate."
+    require(has_one or recipe.encoder_lr == 1, "encoder_lr", "be 1 without an encoder", recipe.encoder_lr, advice)
     encoder = {id(p) for p in part.parameters()} if isinstance(part, nn.Module) else set()
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for parameter in model.parameters():

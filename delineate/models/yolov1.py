@@ -65,7 +65,7 @@ class YOLOv1(nn.Module):
     """Convolutions, then layers that see the whole grid.
 
     Args:
-        features: images to the grid's features.
+        encoder: images to the grid's features.
         head: the features to ``grid * grid * (5 * boxes + num_classes)`` numbers.
         grid: cells a side.
         boxes: of each cell.
@@ -80,7 +80,7 @@ class YOLOv1(nn.Module):
 
     def __init__(
         self,
-        features: nn.Module,
+        encoder: nn.Module,
         head: nn.Module,
         *,
         grid: int,
@@ -90,7 +90,7 @@ class YOLOv1(nn.Module):
         form: str = "cells",
     ) -> None:
         super().__init__()
-        self.features = features
+        self.encoder = encoder
         self.head = head
         self.grid = grid
         self.boxes = boxes
@@ -108,7 +108,7 @@ class YOLOv1(nn.Module):
         size = (images.shape[-2], images.shape[-1])
         advice = "Resize images, or choose another grid."
         require(size == self.input_size, "images", f"be of {self.input_size} pixels", size, advice)
-        values = self.head(self.features(images))
+        values = self.head(self.encoder(images))
         cells, each = self.grid * self.grid, self.boxes
         if self.form == "cells":
             rows = values.unflatten(1, (cells, 5 * each + self.num_classes))
@@ -177,7 +177,7 @@ def yolov1(
     require(boxes >= 1, "boxes", "be at least 1", boxes)
     require(width > 0, "width", "be above 0", width)
     first, wide = scaled(64, width), scaled(1024, width)
-    features = nn.Sequential(
+    encoder = nn.Sequential(
         DarknetConv(in_channels, first, 7, stride=2, norm=norm),
         nn.MaxPool2d(2),
         *darknet_layers(TRUNK, first, width=width, norm=norm),
@@ -197,7 +197,7 @@ def yolov1(
     last = nn.Linear(hidden, grid * grid * (5 * boxes + num_classes))
     nn.init.normal_(last.weight, std=0.01)
     return YOLOv1(
-        features,
+        encoder,
         nn.Sequential(*first_layers, nn.Dropout(dropout), last),
         grid=grid,
         boxes=boxes,

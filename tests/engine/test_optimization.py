@@ -10,6 +10,7 @@ from torch import nn
 
 from delineate.engine.optimization import create_optimizer, parameter_groups, schedule_factor
 from delineate.engine.recipe_sections import OptimizerRecipe, ScheduleRecipe
+from delineate.errors import ArgumentError
 
 
 class Segmenter(nn.Module):
@@ -32,6 +33,11 @@ def test_groups_split_encoder_and_decay():
 def test_decay_all_and_a_model_without_an_encoder():
     groups = parameter_groups(nn.Linear(2, 2), OptimizerRecipe(decay_all=True, weight_decay=0.1))
     assert [group["weight_decay"] for group in groups] == [0.1]
+
+
+def test_a_rate_for_no_encoder_is_an_error():
+    with pytest.raises(ArgumentError, match="without an encoder; got 4"):
+        parameter_groups(nn.Linear(2, 2), OptimizerRecipe(encoder_lr=4.0))
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)])

@@ -48,7 +48,7 @@ class TestReleasedYOLOv1(DetectorTests):
     def test_its_numbers_lie_part_by_part(self) -> None:
         model = self.build().eval()
         values = torch.arange(4 * (3 + 3 + 12), dtype=torch.float32)[None]
-        model.features, model.head = torch.nn.Identity(), Said(values)
+        model.encoder, model.head = torch.nn.Identity(), Said(values)
         outputs = model(torch.zeros(1, 3, 128, 128))
         assert outputs.logits[0, 1, 0].tolist() == [3, 4, 5]
         assert outputs.objectness[0, 1].tolist() == [15, 16, 17]
@@ -58,7 +58,7 @@ class TestReleasedYOLOv1(DetectorTests):
 def test_the_papers_numbers_lie_cell_by_cell() -> None:
     model = yolov1(3, grid=2, width=0.04, hidden=4)
     values = torch.arange(4 * 13, dtype=torch.float32)[None]
-    model.features, model.head = torch.nn.Identity(), Said(values)
+    model.encoder, model.head = torch.nn.Identity(), Said(values)
     outputs = model(torch.zeros(1, 3, 128, 128))
     assert outputs.values[0, 1, 1].tolist() == [18, 19, 20, 21]
     assert outputs.objectness[0, 1].tolist() == [17, 22]
