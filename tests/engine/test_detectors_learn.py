@@ -43,6 +43,7 @@ def test_a_small_recipe_says_what_it_reached_and_fits_its_model(name: str) -> No
 
 
 @pytest.mark.slow  # minutes each on two cores
+@pytest.mark.training
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_detector_learns_to_find_digits(name: str, tmp_path: Path) -> None:
     run = train(RECIPES / f"{name}.yaml", out=tmp_path / name, progress=False)
