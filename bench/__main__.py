@@ -13,6 +13,7 @@ import torch
 from bench import (
     coco,
     confusion_matrix,
+    convolution,
     dense_crf,
     detectors,
     networks,
@@ -28,6 +29,7 @@ from delineate.engine.run import processor_name
 
 NAMES = (
     "precision",
+    "convolution",
     "confusion_matrix",
     "coco",
     "saliency",
@@ -56,6 +58,8 @@ def main(names: list[str]) -> None:
     rows = []
     if "precision" in wanted:
         precision.main()
+    if "convolution" in wanted:
+        convolution.main()
     if "confusion_matrix" in wanted:
         measured = confusion_matrix.main()
         slowest = min(values["ratio torchmetrics"] for values in measured.values())

@@ -104,6 +104,7 @@ class MultiBox(nn.Module):
         priors: xyxy, as shares of the image.
         num_classes: object classes.
         classes: features, the vector and boxes to the logits of classes; None where boxes are not told apart.
+        residual_scale: what the last layer's numbers are multiplied with before they are added to the priors.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class MultiBox(nn.Module):
         priors: Float[Tensor, "N 4"],
         num_classes: int,
         classes: VectorClasses | RegionClasses | None,
+        residual_scale: Number = 1.0,
     ) -> None:
         super().__init__()
         slots = len(priors)
@@ -123,6 +125,7 @@ class MultiBox(nn.Module):
         nn.init.constant_(self.confidences.bias, -math.log((1 - STARTING_CONFIDENCE) / STARTING_CONFIDENCE))
         self.residuals = small_linear(pooled.width, slots * 4)
         self.classes = classes
+        self.residual_scale = residual_scale
         self.register_buffer("priors", priors)
         self.priors: Tensor
         self.in_channels = encoder.in_channels
@@ -137,7 +140,7 @@ class MultiBox(nn.Module):
         vector = self.pooled(features[-1])
         slots = len(self.priors)
         confidences = self.confidences(vector)
-        boxes = self.priors + self.residuals(vector).unflatten(1, (slots, 4))
+        boxes = self.priors + self.residual_scale * self.residuals(vector).unflatten(1, (slots, 4))
         logits = torch.zeros_like(confidences)[..., None]
         if self.classes is not None:
             logits = self.classes(features, vector, boxes * boxes.new_tensor([width, height, width, height]))
@@ -222,6 +225,7 @@ def multibox(
     hidden: tuple[int, ...] | list[int] = (4096, 4096),
     dropout: float | int = 0.5,
     class_hidden: int = 1024,
+    residual_scale: float | int = 1.0,
 ) -> MultiBox:
     """MultiBox on AlexNet or any other encoder, for images of any size; the paper's are of 220 x 220 pixels.
 
@@ -241,10 +245,13 @@ def multibox(
         hidden: of the fully connected layers on the bins.
         dropout: before each of them, and before the last layer of a classifier of regions.
         class_hidden: of the classifier of regions.
+        residual_scale: what the last layer says of a box is added to its prior times this, 1 in the paper. With 0.1,
+            about as far as objects lie from their priors, steps that suit the confidences do not throw boxes about.
 
     Raises:
         UnknownNameError: on an unknown encoder or class head.
-        ArgumentError: when priors are not (N, 4) and finite, or ``bins`` or a width is below 1.
+        ArgumentError: when priors are not (N, 4) and finite, ``bins`` or a width is below 1, or the
+            scale is not above 0.
 
     Example:
         >>> with torch.device("meta"):
@@ -257,6 +264,7 @@ def multibox(
     boxes = tiled_boxes() if priors is None else torch.as_tensor(priors, dtype=torch.float32)
     _check_shares("priors", boxes)
     require(class_hidden >= 1, "class_hidden", "be at least 1", class_hidden)
+    require(residual_scale > 0, "residual_scale", "be above 0", residual_scale)
     backbone = create_encoder(encoder, in_channels=in_channels, pretrained=pretrained)
     pooled = PooledFeatures(backbone.channels[-1], bins=bins, hidden=hidden, dropout=dropout)
     classes: VectorClasses | RegionClasses | None = None
@@ -264,7 +272,9 @@ def multibox(
         classes = VectorClasses(pooled.width, len(boxes), num_classes)
     elif num_classes > 1 and class_head == "regions":
         classes = RegionClasses(backbone, class_hidden, float(dropout), num_classes)
-    return MultiBox(backbone, pooled, priors=boxes, num_classes=num_classes, classes=classes)
+    return MultiBox(
+        backbone, pooled, priors=boxes, num_classes=num_classes, classes=classes, residual_scale=residual_scale
+    )
 
 
 def _check_shares(name: str, boxes: Tensor) -> None:

@@ -40,6 +40,14 @@ class TestMultiBox(MultiBoxTests):
         torch.testing.assert_close(outputs.boxes[:, :, 0], tiled_boxes().expand(2, -1, -1), atol=0.1, rtol=0)
         assert float(outputs.objectness.sigmoid().mean()) == pytest.approx(0.01, rel=0.2)
 
+    @torch.no_grad()
+    def test_residuals_are_scaled(self) -> None:
+        whole, tenth = self.build().eval(), self.build(residual_scale=0.1).eval()
+        tenth.load_state_dict(whole.state_dict())
+        images = self.batch()[0]
+        moved = [model(images).boxes[:, :, 0] - model.priors for model in (whole, tenth)]
+        torch.testing.assert_close(moved[1], moved[0] / 10, atol=1e-6, rtol=1e-4)
+
 
 class TestMultiBoxByPredictions(MultiBoxTests):
     loss = BipartiteMultiBoxLoss(matching="predictions", alpha=10)
