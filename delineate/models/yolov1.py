@@ -4,7 +4,9 @@ Source: Redmon, Divvala, Girshick, Farhadi, "You Only Look Once: Unified, Real-T
 section 2.
 Differs: nothing by default but that ``norm="batch"`` may normalise every convolution, which makes training from scratch
 short. The released network is a variant by name: three boxes a cell, a locally connected layer in place of the first
-fully connected one, batch norm.
+fully connected one, batch norm. Another has a single convolution in place of both, which sees a cell and no further:
+its convolutions learn from scratch, and then those of the others can begin with them, as the paper's begin with a
+classifier's.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from delineate.structures.scored_boxes import DetectionOptions
 
 STRIDE = 64
 NORMS = ("none", "batch")
-VARIANTS = ("paper", "darknet")
+VARIANTS = ("paper", "darknet", "convolutional")
 # behind the first convolution, 7x7 of stride 2, and its pooling
 TRUNK: tuple[Layer, ...] = (
     (192, 3),
@@ -59,6 +61,22 @@ class LocallyConnected(nn.Module):
         windows = nn.functional.unfold(features, 3, padding=1)  # B 9C SS
         values = torch.einsum("bcp,pkc->bkp", windows, self.weight) + self.bias.t()
         return values.unflatten(2, features.shape[-2:])
+
+
+class CellByCell(nn.Conv2d):
+    """A 1x1 convolution whose numbers lie cell by cell.
+
+    Args:
+        in_channels: taken.
+        numbers: of each cell.
+    """
+
+    def __init__(self, in_channels: int, numbers: int) -> None:
+        super().__init__(in_channels, numbers, 1)
+
+    def forward(self, features: Float[Tensor, "B C S S"]) -> Float[Tensor, "B N"]:
+        """All numbers of all cells."""
+        return super().forward(features).permute(0, 2, 3, 1).flatten(1)
 
 
 class YOLOv1(nn.Module):
@@ -153,7 +171,8 @@ def yolov1(
         hidden: of the first fully connected layer.
         norm: "none" (the paper) or "batch"; the released network always has batch norm.
         dropout: before the last layer.
-        variant: "paper", or "darknet" for the released network.
+        variant: "paper", "darknet" for the released network, or "convolutional" for the released one with a 1x1
+            convolution as its head: to learn without a pretrained classifier, or to pass the convolutions on.
 
     Raises:
         UnknownNameError: on an unknown norm or variant.
@@ -170,9 +189,9 @@ def yolov1(
         raise unknown_name("norm", norm, NORMS)
     if variant not in VARIANTS:
         raise unknown_name("variant", variant, VARIANTS)
-    released = variant == "darknet"
-    boxes = (3 if released else 2) if boxes is None else boxes
-    norm = "batch" if released else norm
+    paper = variant == "paper"
+    boxes = (2 if paper else 3) if boxes is None else boxes
+    norm = norm if paper else "batch"
     require(grid >= 1, "grid", "be at least 1", grid)
     require(boxes >= 1, "boxes", "be at least 1", boxes)
     require(width > 0, "width", "be above 0", width)
@@ -186,22 +205,27 @@ def yolov1(
         DarknetConv(wide, wide, norm=norm),
         DarknetConv(wide, wide, norm=norm),
     )
-    if released:
+    numbers = 5 * boxes + num_classes
+    last: nn.Conv2d | nn.Linear
+    if variant == "darknet":
         local = scaled(256, width)
-        hidden = local * grid * grid
-        first_layers: list[nn.Module] = [LocallyConnected(wide, local, grid), nn.LeakyReLU(LEAK), nn.Flatten()]
+        last = nn.Linear(local * grid * grid, grid * grid * numbers)
+        layers = [LocallyConnected(wide, local, grid), nn.LeakyReLU(LEAK), nn.Flatten(), nn.Dropout(dropout), last]
+    elif variant == "convolutional":
+        last = CellByCell(wide, numbers)
+        layers = [nn.Dropout(dropout), last]
     else:
         whole = nn.Linear(wide * grid * grid, hidden)
         nn.init.kaiming_uniform_(whole.weight, a=LEAK, nonlinearity="leaky_relu")
-        first_layers = [nn.Flatten(), whole, nn.LeakyReLU(LEAK)]
-    last = nn.Linear(hidden, grid * grid * (5 * boxes + num_classes))
+        last = nn.Linear(hidden, grid * grid * numbers)
+        layers = [nn.Flatten(), whole, nn.LeakyReLU(LEAK), nn.Dropout(dropout), last]
     nn.init.normal_(last.weight, std=0.01)
     return YOLOv1(
         encoder,
-        nn.Sequential(*first_layers, nn.Dropout(dropout), last),
+        nn.Sequential(*layers),
         grid=grid,
         boxes=boxes,
         in_channels=in_channels,
         num_classes=num_classes,
-        form="parts" if released else "cells",
+        form="parts" if variant == "darknet" else "cells",
     )

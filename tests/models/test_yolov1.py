@@ -55,6 +55,31 @@ class TestReleasedYOLOv1(DetectorTests):
         assert outputs.values[0, 0, 1].tolist() == [28, 29, 30, 31]
 
 
+class TestConvolutionalYOLOv1(DetectorTests):
+    factory = staticmethod(yolov1)
+    loss = YOLOLoss()
+    options = {"grid": 2, "width": 0.04, "variant": "convolutional"}
+    size = (128, 128)
+
+    @torch.no_grad()
+    def test_a_cell_says_what_its_own_features_say(self) -> None:
+        torch.manual_seed(0)
+        model = self.build(grid=3).eval()
+        features = torch.rand(1, model.head[1].in_channels, 3, 3)
+        features[..., 2, 1] = features[..., 0, 2]
+        model.encoder = Said(features)
+        outputs = model(torch.zeros(1, 3, 192, 192))
+        for values in (outputs.logits, outputs.objectness, outputs.values):
+            torch.testing.assert_close(values[0, 7], values[0, 2])
+            assert not torch.allclose(values[0, 7], values[0, 4])
+
+    def test_its_convolutions_are_those_of_the_released_network(self) -> None:
+        ours, released = self.build().encoder.state_dict(), self.build(variant="darknet").encoder.state_dict()
+        assert {name: value.shape for name, value in ours.items()} == {
+            name: value.shape for name, value in released.items()
+        }
+
+
 def test_the_papers_numbers_lie_cell_by_cell() -> None:
     model = yolov1(3, grid=2, width=0.04, hidden=4)
     values = torch.arange(4 * 13, dtype=torch.float32)[None]
