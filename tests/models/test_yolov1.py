@@ -60,6 +60,7 @@ class TestConvolutionalYOLOv1(DetectorTests):
     loss = YOLOLoss()
     options = {"grid": 2, "width": 0.04, "variant": "convolutional"}
     size = (128, 128)
+    published = [({"num_classes": 20, "variant": "convolutional"}, 60_205_027)]
 
     @torch.no_grad()
     def test_a_cell_says_what_its_own_features_say(self) -> None:
