@@ -23,19 +23,19 @@ class Shared(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = nn.Conv2d(64, 64, 3, padding=1)
-        self.layers = nn.Sequential(self.first, nn.ReLU(), nn.Conv2d(64, 48, 3, bias=False))
+        self.first = nn.Conv2d(96, 96, 3, padding=1)
+        self.layers = nn.Sequential(self.first, nn.ReLU(), nn.Conv2d(96, 100, 3, bias=False))
         self.others = nn.ModuleList(
             [
-                nn.Conv2d(64, 64, 3, padding=1, stride=2),
-                nn.Conv2d(64, 64, 3, padding=2, dilation=2),
-                nn.Conv2d(64, 64, 3, padding=1, groups=2),
-                nn.Conv2d(64, 64, 3, padding=1, padding_mode="reflect"),
-                nn.Conv2d(64, 64, 1),
-                nn.Conv2d(64, 64, (3, 1), padding=(1, 0)),
-                nn.Conv2d(64, 64, 3, padding=(1, 0)),
-                nn.Conv2d(32, 64, 3, padding=1),
-                nn.Conv2d(64, 64, 3, padding=1).double(),
+                nn.Conv2d(96, 96, 3, padding=1, stride=2),
+                nn.Conv2d(96, 96, 3, padding=2, dilation=2),
+                nn.Conv2d(96, 96, 3, padding=1, groups=2),
+                nn.Conv2d(96, 96, 3, padding=1, padding_mode="reflect"),
+                nn.Conv2d(96, 96, 1),
+                nn.Conv2d(96, 96, (3, 1), padding=(1, 0)),
+                nn.Conv2d(96, 96, 3, padding=(1, 0)),
+                nn.Conv2d(95, 96, 3, padding=1),
+                nn.Conv2d(96, 96, 3, padding=1).double(),
             ]
         )
 
@@ -52,7 +52,7 @@ def test_wide_convolutions_of_stride_1_are_replaced_wherever_they_stand() -> Non
     assert isinstance(network.layers[2], WinogradConv2d)
     assert {type(layer) for layer in network.others} == {nn.Conv2d}
     assert network.state_dict().keys() == expected.state_dict().keys()
-    images = torch.randn(2, 64, 21, 18)
+    images = torch.randn(2, 96, 21, 18)
     with torch.inference_mode():
         torch.testing.assert_close(network(images), expected(images), atol=1e-5, rtol=1e-4)
 
@@ -65,8 +65,8 @@ def test_it_steps_aside_where_it_does_not_pay(monkeypatch: pytest.MonkeyPatch) -
         return images
 
     monkeypatch.setattr(module, "winograd_conv2d", noted)
-    layer = WinogradConv2d(nn.Conv2d(64, 64, 3, padding="same"))
-    small, large = torch.randn(1, 64, 15, 17), torch.randn(1, 64, 16, 16)
+    layer = WinogradConv2d(nn.Conv2d(96, 96, 3, padding="same"))
+    small, large = torch.randn(1, 96, 15, 17), torch.randn(1, 96, 16, 16)
     layer(large)  # gradients may be wanted
     with torch.inference_mode():
         layer(small)
@@ -75,7 +75,7 @@ def test_it_steps_aside_where_it_does_not_pay(monkeypatch: pytest.MonkeyPatch) -
         assert used == []
         layer(large)
         layer(torch.cat([small] * 2))
-    assert used == [(1, 64, 16, 16), (2, 64, 15, 17)]
+    assert used == [(1, 96, 16, 16), (2, 96, 15, 17)]
 
 
 @pytest.mark.parametrize("precision", ["auto", "float32"])
@@ -83,7 +83,7 @@ def test_a_predictor_uses_it_only_where_it_may_choose(precision: str, monkeypatc
     monkeypatch.setattr("delineate.engine.precision.has_amx", lambda: False)
     monkeypatch.setattr("delineate.engine.predictor.winograd_pays", lambda: True)
     torch.manual_seed(0)
-    network = create_model("unet", num_classes=3, encoder="resnet18", decoder_channels=[64, 64, 32, 16, 16]).eval()
+    network = create_model("unet", num_classes=3, encoder="resnet18", decoder_channels=[128, 96, 32, 16, 16]).eval()
     card = ModelCard("unet", {"num_classes": 3}, Preprocessing(), Taxonomy.numbered(3))
     predictor = SemanticPredictor(network, card, precision=precision, device="cpu")
     replaced = [layer for layer in predictor._fast.modules() if isinstance(layer, WinogradConv2d)]
