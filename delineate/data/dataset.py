@@ -127,7 +127,9 @@ class SemanticDataset(Dataset[tuple[Any, dict[str, Any]]]):
         known = self._known_errors()
         if known:
             more = f" and {len(known) - 1} more" if len(known) > 1 else ""
-            advice = 'Run `delineate data check` on the folder, or pass on_error="skip".'
+            advice = (
+                'Run `delineate data check` on the folder, or pass on_error="skip" (data.on_error=skip in training).'
+            )
             raise DataError(f"data set must be whole; got: {known[0].message} ({known[0].file}){more}. {advice}")
         bare = next((record for record in self.records if record.mask is None), None)
         if bare is not None and self.split is not None:

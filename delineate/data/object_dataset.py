@@ -158,7 +158,9 @@ class ObjectDataset(Dataset[tuple[Any, dict[str, Any]]]):
         known = self.folder.errors(self.split)
         if known:
             more = f" and {len(known) - 1} more" if len(known) > 1 else ""
-            advice = 'Mend the record, or pass on_error="skip".'
+            advice = (
+                'Run `delineate data check` on the folder, or pass on_error="skip" (data.on_error=skip in training).'
+            )
             raise DataError(f"data set must be whole; got: {known[0].message} ({known[0].file}){more}. {advice}")
 
     def _leave_out_errors(self) -> None:

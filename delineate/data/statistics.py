@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from delineate.data.class_weights import enet_weights, median_frequency_weights
+from delineate.errors import DataError
 from delineate.files import replaced_file
 from delineate.kernels.confusion import confusion_counts
 from delineate.kernels.threads import available_processors
@@ -204,6 +205,8 @@ def dataset_statistics(
         >>> dataset_statistics(DigitScenes("val", length=4, size=(64, 64))).images
         4
     """
+    if hasattr(dataset, "columns"):
+        raise DataError("dataset must have label maps; got one of objects. Pass it to object_statistics.")
     taxonomy, total = dataset.taxonomy, len(dataset)
     pixels = np.zeros(taxonomy.num_classes, np.int64)
     images, present = np.zeros_like(pixels), np.zeros_like(pixels)

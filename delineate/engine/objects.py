@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from delineate.checks import require
 from delineate.data.object_augmentation import ObjectAugmentation
 from delineate.data.object_batches import ObjectBatch
 from delineate.data.object_fits import multi_scale_size
@@ -24,6 +25,7 @@ from delineate.ops.matching import COCO_SIGMAS
 from delineate.postprocess.detection import detected_objects
 from delineate.postprocess.mask_pasting import paste_masks
 from delineate.postprocess.region_description import described_regions
+from delineate.registry import unknown_name
 from delineate.structures.preprocessing import Preprocessing
 from delineate.structures.scored_boxes import DetectionOptions
 
@@ -166,10 +168,21 @@ def decoding_of(model: nn.Module, *layers: Mapping[str, Any], **changes: Any) ->
         >>> options = decoding_of(nn.Identity(), {"score_threshold": 0.01}, recipe, most=3)
         >>> options.score_threshold, options.iou_threshold, options.most
         (0.2, 0.5, 3)
+
+    Raises:
+        UnknownNameError: on a change of something else; names the nearest.
+        ArgumentError: when a score or an overlap does not lie between 0 and 1.
     """
     options: DetectionOptions = getattr(model, "decoding", DetectionOptions())
+    known = [field.name for field in fields(options)]
     for layer in (*layers, changes):
+        for key in layer:
+            if key not in known:
+                raise unknown_name("option of a detector's prediction", key, known)
         options = replace(options, **layer)
+    for key in ("score_threshold", "iou_threshold"):
+        value = getattr(options, key)
+        require(0 <= value <= 1, key, "lie between 0 and 1", value)
     return options
 
 

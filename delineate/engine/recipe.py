@@ -154,6 +154,9 @@ def _checked(recipe: Recipe) -> Recipe:
     for place, loss in enumerate(recipe.loss):
         if not isinstance(loss.get("name"), str):
             raise RecipeError(f"loss[{place}].name must be the name of a loss; got {loss.get('name')!r}.")
+    own, given = MODELS[name].loss, [loss["name"] for loss in recipe.loss]
+    if MODELS[name].task != "semantic" and given != [own]:
+        raise RecipeError(f"loss must be '{own}' alone for model '{name}'; got {', '.join(given)}.")
     return msgspec.structs.replace(recipe, model=model, augmentation=changes)
 
 

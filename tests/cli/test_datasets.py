@@ -112,7 +112,7 @@ def test_objects_are_recognised_and_checked(typed, boxes):
     result = typed("data", "check", boxes)
     assert result.exit_code == 0
     assert "coco, 2 classes, images: 3 in train, 2 in val" in result.stdout
-    assert result.stderr == "note: --task semantic draws the objects to label maps\n"
+    assert result.stderr == "note: read as objects; --task semantic would draw them to label maps\n"
     file = boxes / "annotations/instances_train.json"
     content = json.loads(file.read_text())
     content["annotations"][4]["bbox"][2] = 0

@@ -6,9 +6,10 @@ import pytest
 from PIL import Image
 
 from delineate.data.digits import DigitScenes
+from delineate.data.digits_objects import DigitObjects
 from delineate.data.opening import open_dataset
 from delineate.data.statistics import DatasetStatistics, class_weights, dataset_statistics
-from delineate.errors import ArgumentError, UnknownNameError
+from delineate.errors import ArgumentError, DataError, UnknownNameError
 from delineate.structures.taxonomy import Taxonomy
 
 
@@ -135,3 +136,8 @@ def test_camvid_agrees_with_published_counts(real_data):
     expected = [0.2793, 0.2017, 4.7865, 0.1490, 1.0, 0.4217, 3.8467, 1.9736, 0.7889, 6.3747, 8.8587]
     assert found.weights("median_frequency") == pytest.approx(expected, abs=5e-5)
     assert found.sizes == (((360, 480), 367),)
+
+
+def test_objects_have_statistics_of_their_own():
+    with pytest.raises(DataError, match="Pass it to object_statistics"):
+        dataset_statistics(DigitObjects("val", length=2))

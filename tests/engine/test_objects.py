@@ -17,13 +17,13 @@ from delineate.data.opening import open_dataset
 from delineate.engine.object_evaluation import ObjectEvaluation
 from delineate.engine.object_predictor import ObjectPredictor
 from delineate.engine.object_task import fitting_size
-from delineate.engine.objects import ObjectDetection, resized
+from delineate.engine.objects import ObjectDetection, decoding_of, resized
 from delineate.engine.prediction import predict_files
 from delineate.engine.predictors import load, measure
 from delineate.engine.recipe import build_recipe, read_recipe
 from delineate.engine.run import Run
 from delineate.engine.training import train
-from delineate.errors import DelineateError, RecipeError
+from delineate.errors import ArgumentError, DelineateError, RecipeError, UnknownNameError
 from delineate.models.catalogue import list_models
 from delineate.structures.detections import Detections
 from tests.data.object_folder import write_objects
@@ -252,8 +252,11 @@ def test_the_fitting_size_is_the_median_in_steps_of_32() -> None:
         ({"adversarial": {}}, "adversarial must be left out for a detector"),
         ({"data": {"sampling": "class_balanced"}}, "sampling must be uniform"),
         ({"augmentation": {"crop": [32, 32]}}, r"augmentation.crop must be a known key"),
-        ({"loss": [{"name": "cross_entropy"}]}, "loss must be a known name; got 'cross_entropy'"),
-        ({"loss": [{"name": "focal_detection"}, {"name": "yolo"}]}, "be a list of one named loss"),
+        (
+            {"loss": [{"name": "cross_entropy"}]},
+            "loss must be 'focal_detection' alone for model 'retinanet'; got cross_entropy",
+        ),
+        ({"loss": [{"name": "focal_detection"}, {"name": "yolo"}]}, "loss must be 'focal_detection' alone"),
         ({"loss": [{"name": "focal_detection", "gama": 1}]}, "Did you mean 'gamma'"),
     ],
 )
@@ -297,3 +300,21 @@ def test_options_of_label_maps_are_refused(box_run: Run, boxes: Path, tmp_path: 
 def test_digits_are_learnt_from_without_a_folder() -> None:
     assert open_dataset("digits", split="val", task="objects").columns == ("boxes", "masks", "keypoints")
     assert build_recipe({"model": "yolov2", "data": {"path": "digits"}}).loss == [{"name": "yolov2"}]
+
+
+def test_a_detector_learns_from_its_own_loss_alone() -> None:
+    for name in ("ssd300", "faster_rcnn"):
+        for loss in (["focal_detection"], ["multibox", "multibox"]):
+            with pytest.raises(RecipeError, match=f"alone for model '{name}'; got {', '.join(loss)}"):
+                build_recipe({"model": name, "loss": [{"name": one} for one in loss]})
+    assert build_recipe({"model": "ssd300", "loss": [{"name": "multibox", "ratio": 2}]}).loss[0]["ratio"] == 2
+
+
+def test_what_is_no_option_of_decoding_is_said() -> None:
+    network = torch.nn.Identity()
+    with pytest.raises(UnknownNameError, match="score_threshold"):
+        decoding_of(network, score_treshold=0.5)
+    for key, value in (("score_threshold", 30), ("score_threshold", -1), ("iou_threshold", float("nan"))):
+        with pytest.raises(ArgumentError, match=f"{key} must lie between 0 and 1"):
+            decoding_of(network, {key: value})
+    assert decoding_of(network, score_threshold=0).score_threshold == 0

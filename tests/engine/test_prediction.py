@@ -255,3 +255,14 @@ def test_a_run_is_loaded_by_its_folder(tiny_run, squares, tmp_path):
     mask = np.array(Image.open(tmp_path / "out" / "masks" / "val00.png"))
     assert mask.shape == (32, 32)
     assert set(np.unique(mask)) <= {0, 1, 2}
+
+
+def test_files_that_cannot_be_read_leave_earlier_results_alone(predictor, tmp_path):
+    Image.fromarray(np.full((40, 50, 3), 90, np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    predict_files(predictor, [tmp_path / "a.png"], out=tmp_path / "out")
+    before = {path: path.read_bytes() for path in sorted((tmp_path / "out").rglob("*")) if path.is_file()}
+    written = predict_files(predictor, [tmp_path / "b.png"], out=tmp_path / "out")
+    assert written.count == 0
+    assert len(written.failures) == 1
+    assert {path: path.read_bytes() for path in sorted((tmp_path / "out").rglob("*")) if path.is_file()} == before

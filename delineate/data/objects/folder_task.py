@@ -23,7 +23,7 @@ from delineate.registry import unknown_name
 TASKS = ("semantic", "objects")
 _DRAWN = "coco"  # a semantic layout whose label maps are only drawn from objects
 _COCO = "COCO JSON"
-_AS_DRAWN = "--task semantic draws the objects to label maps"
+_AS_DRAWN = "read as objects; --task semantic would draw them to label maps"
 _LOOKED_AT = 5  # files, to know what a folder has
 
 
