@@ -13,7 +13,7 @@ from torchvision import tv_tensors
 from delineate.checks import require
 from delineate.data.formats.layout import Layout, Problem, Record, describe_id
 from delineate.data.image_io import MAX_PIXELS, read_image
-from delineate.data.trying import tried
+from delineate.data.trying import refuse, tried
 from delineate.errors import DataError
 
 OnError = Literal["raise", "skip"]
@@ -124,13 +124,7 @@ class SemanticDataset(Dataset[tuple[Any, dict[str, Any]]]):
         ]
 
     def _refuse_known_errors(self) -> None:
-        known = self._known_errors()
-        if known:
-            more = f" and {len(known) - 1} more" if len(known) > 1 else ""
-            advice = (
-                'Run `delineate data check` on the folder, or pass on_error="skip" (data.on_error=skip in training).'
-            )
-            raise DataError(f"data set must be whole; got: {known[0].message} ({known[0].file}){more}. {advice}")
+        refuse(self._known_errors(), "Run `delineate data check` on the folder")
         bare = next((record for record in self.records if record.mask is None), None)
         if bare is not None and self.split is not None:
             raise DataError(f"mask must exist for every image; got none for {bare.image}, split '{self.split}'.")

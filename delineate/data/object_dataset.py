@@ -20,7 +20,7 @@ from delineate.data.objects.coco_json import ANNOTATIONS, Columns
 from delineate.data.objects.coco_records import with_boxes
 from delineate.data.objects.defects import corners_inside
 from delineate.data.objects.folder import ObjectFolder
-from delineate.data.trying import tried
+from delineate.data.trying import refuse, tried
 from delineate.errors import DataError
 from delineate.registry import unknown_name
 from delineate.structures.annotations import Annotations
@@ -91,7 +91,7 @@ class ObjectDataset(Dataset[tuple[Any, dict[str, Any]]]):
         bounds = np.searchsorted(folder.annotations.objects.images, np.arange(folder.annotations.num_images + 1))
         self._starts = bounds.astype(np.int64)
         if on_error == "raise":
-            self._refuse_errors()
+            refuse(self.folder.errors(self.split), "Mend the record, as `delineate data check` lists it")
         else:
             self._leave_out_errors()
         if not len(self.images):
@@ -153,15 +153,6 @@ class ObjectDataset(Dataset[tuple[Any, dict[str, Any]]]):
             got = f"{pixels.shape[0]} x {pixels.shape[1]} after {known[0]} x {known[1]} for {path}"
             raise DataError(f"image must keep its size while the data set is open; got {got}. Open the folder again.")
         return pixels
-
-    def _refuse_errors(self) -> None:
-        known = self.folder.errors(self.split)
-        if known:
-            more = f" and {len(known) - 1} more" if len(known) > 1 else ""
-            advice = (
-                'Run `delineate data check` on the folder, or pass on_error="skip" (data.on_error=skip in training).'
-            )
-            raise DataError(f"data set must be whole; got: {known[0].message} ({known[0].file}){more}. {advice}")
 
     def _leave_out_errors(self) -> None:
         reasons = tried(self._failure, self.images.tolist())

@@ -101,9 +101,9 @@ def predict_files(
             annotations += [{"id": len(annotations) + i, **a} for i, a in enumerate(result.to_coco(number), start=1)]
         if progress is not None:
             progress(number, len(files))
-    if not entries and (folder / RESULTS).exists():  # nothing was predicted that could replace what is there
-        return WrittenPredictions(0, tuple(failures))
     if not entries:
+        if (folder / RESULTS).exists():  # nothing was predicted that could replace what is there
+            return WrittenPredictions(0, tuple(failures))
         _begin(folder)
     categories = [
         {"id": label, "name": name, "color": list(colour)}
