@@ -2,4 +2,7 @@
 
 import os
 
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as on the command line; read when torch loads, so before it
+from delineate.machine import prepare_process
+
+if "DELINEATE_BENCH_PEER" not in os.environ:
+    prepare_process()  # as the command line does; before torch loads

@@ -25,7 +25,7 @@ from bench import (
     suppression,
     training_step,
 )
-from delineate.engine.run import processor_name
+from delineate.machine import processor_name
 
 NAMES = (
     "precision",

@@ -26,7 +26,9 @@ def throughput(dtype: torch.dtype, memory_format: torch.memory_format, *, channe
 def main() -> dict[str, float]:
     """Print TFLOP/s for each combination."""
     results = {}
-    print(f"AMX: {'yes' if has_amx() else 'no'}; precision auto means {resolve_precision('auto')} here")
+    found = {"AMX": has_amx(), "AVX512-BF16": torch.cpu._is_avx512_bf16_supported()}
+    units = ", ".join(f"{unit}: {'yes' if there else 'no'}" for unit, there in found.items())
+    print(f"{units}; precision auto means {resolve_precision('auto')} here")
     for dtype, name in ((torch.float32, "float32"), (torch.bfloat16, "bfloat16")):
         for memory_format, order in ((torch.contiguous_format, "NCHW"), (torch.channels_last, "NHWC")):
             speeds = [throughput(dtype, memory_format, channels=c, size=s) for c, s in ((64, 104), (256, 40))]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
+from bench.peer import Peer
 from bench.timing import Comparison, compare
 from delineate.engine.semantic_predictor import SemanticPredictor
 from delineate.engine.weights import ModelCard
@@ -21,15 +23,10 @@ GOAL = 4.0
 
 def main() -> Comparison:
     """U-Net / ResNet-34, 11 classes, one 960x720 JPEG to an id PNG."""
-    import segmentation_models_pytorch as smp
-
     torch.manual_seed(0)
-    normalise = Preprocessing()
     options = {"encoder": "resnet34", "num_classes": 11, "in_channels": 3}
     model = create_model("unet", **options)
-    predictor = SemanticPredictor(model, ModelCard("unet", options, normalise, Taxonomy.numbered(11)))
-    peer = smp.Unet("resnet34", encoder_weights=None, classes=11).eval()
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (normalise.mean, normalise.std))
+    predictor = SemanticPredictor(model, ModelCard("unet", options, Preprocessing(), Taxonomy.numbered(11)))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         smooth = np.random.default_rng(0).integers(0, 256, (18, 24, 3), dtype=np.uint8)
@@ -38,16 +35,29 @@ def main() -> Comparison:
         def ours() -> None:
             predictor.predict(folder / "street.jpg").to_png(folder / "ours.png")
 
-        def theirs() -> None:
-            pixels = np.array(Image.open(folder / "street.jpg").convert("RGB"))
-            image = (torch.from_numpy(pixels).permute(2, 0, 1).float() / 255 - mean) / std
-            with torch.no_grad():  # the network wants sizes that 32 divides
-                logits = peer(torch.nn.functional.pad(image, (0, 0, 0, -720 % 32))[None])[0, :, :720]
-            Image.fromarray(logits.argmax(0).byte().numpy()).save(folder / "theirs.png")
-
-        result = compare(ours, theirs, runs=5)
+        with Peer("prediction", name) as theirs:
+            result = compare(ours, theirs, runs=9)
     print(" ".join(result.row("file to mask", "smp float32", GOAL)))
     return result
+
+
+def peer(folder: str) -> Callable[[], None]:
+    """The usual loop."""
+    import segmentation_models_pytorch as smp
+
+    torch.manual_seed(0)
+    normalise = Preprocessing()
+    model = smp.Unet("resnet34", encoder_weights=None, classes=11).eval()
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (normalise.mean, normalise.std))
+
+    def predict() -> None:
+        pixels = np.array(Image.open(Path(folder) / "street.jpg").convert("RGB"))
+        image = (torch.from_numpy(pixels).permute(2, 0, 1).float() / 255 - mean) / std
+        with torch.no_grad():  # the network wants sizes that 32 divides
+            logits = model(torch.nn.functional.pad(image, (0, 0, 0, -720 % 32))[None])[0, :, :720]
+        Image.fromarray(logits.argmax(0).byte().numpy()).save(Path(folder) / "theirs.png")
+
+    return predict
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import typer
 
 from delineate.cli import datasets, models, prediction, refinement, scoring, training
 from delineate.errors import DelineateError
+from delineate.machine import prepare_process
 
 app = typer.Typer(
     name="delineate",
@@ -70,11 +71,7 @@ def options(
 
 def main() -> None:
     """Run the command line; an error is one line on standard error and exit status 1 (143 when told to stop)."""
-    # How long OpenMP's threads spin before they sleep, read when torch loads. Its default of milliseconds takes the
-    # core from the processes that read images (another one busy on two cores: training steps up to three times slower);
-    # none at all makes small networks wait for each wake-up (1.45 times slower). This is some ten microseconds.
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    prepare_process()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a name shows its code instead
             stream.reconfigure(errors="backslashreplace")

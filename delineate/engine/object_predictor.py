@@ -139,7 +139,8 @@ class ObjectPredictor(Predictor):
             described = RegionDescription()
             masks = None
             if isinstance(self._fast, DescribingRCNN):
-                described = described_regions(self._fast, outputs, [found], shown=[whole])[0]
+                with self._in_precision():
+                    described = described_regions(self._fast, outputs, [found], shown=[whole])[0]
                 if described.masks is not None:
                     masks = paste_masks(described.masks, whole, size, rule=self._fast.pasting)
             keypoints = None

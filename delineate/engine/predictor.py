@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from delineate.checks import require
 from delineate.data.image_io import IMAGE_SUFFIXES, image_from_pillow, read_image
+from delineate.engine.casting import cast_once
 from delineate.engine.folding import folded
 from delineate.engine.precision import autocast_dtype, resolve_precision
 from delineate.engine.weights import ModelCard
@@ -31,9 +32,10 @@ Picture = str | Path | Image.Image | np.ndarray | Tensor
 class Predictor(ABC):
     """Weights, preprocessing and class names together; made by :func:`load`, one kind a task.
 
-    Batch normalisation is folded into the convolutions, memory is channels-last, and nothing is recorded for gradients.
-    Where "auto" means float32 on an x86 processor, wide 3 x 3 convolutions are Winograd's
-    (:mod:`delineate.ops.winograd`); "float32" leaves them as they are.
+    Batch normalisation is folded into the convolutions, memory is channels-last, weights are in the number format that
+    they are multiplied in, and nothing is recorded for gradients.
+    Where "auto" chooses the format of a CPU without matrix units, wide 3 x 3 convolutions are Winograd's
+    (:mod:`delineate.ops.winograd`); "float32" and "bfloat16" leave them as they are.
 
     Args:
         model: images to outputs.
@@ -51,10 +53,14 @@ class Predictor(ABC):
         self.model = model.eval()
         height, width = getattr(model, "input_size", (64, 64))
         shape = (1, self.preprocessing.channels, height, width)
-        fast = folded(self.model, torch.randn(shape, generator=torch.Generator().manual_seed(0)))
-        if precision == "auto" and self.precision == "float32" and self.device.type == "cpu" and winograd_pays():
-            fast = with_winograd(fast)
-        self._fast = fast.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        example = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        fast = folded(self.model, example)
+        kind = autocast_dtype(self.precision)
+        if precision == "auto" and self.device.type == "cpu" and winograd_pays(kind or torch.float32):
+            fast = with_winograd(fast, kind or torch.float32)
+        self._fast: nn.Module = fast.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if kind is not None:
+            cast_once(self._fast, example.to(self.device, memory_format=torch.channels_last), kind)
 
     @property
     def taxonomy(self) -> Taxonomy:
@@ -69,9 +75,13 @@ class Predictor(ABC):
     def outputs(self, images: UInt8[Tensor, "B C H W"]) -> Any:
         """What the model says of images, in its own precision."""
         pixels = images.to(self.device).contiguous(memory_format=torch.channels_last)
-        kind = autocast_dtype(self.precision)
-        with torch.inference_mode(), torch.autocast(self.device.type, dtype=kind, enabled=kind is not None):
+        with torch.inference_mode(), self._in_precision():
             return self._fast(self.preprocessing(pixels))
+
+    def _in_precision(self) -> torch.autocast:
+        """What the model's layers run under."""
+        kind = autocast_dtype(self.precision)
+        return torch.autocast(self.device.type, dtype=kind, enabled=kind is not None)
 
     @abstractmethod
     def predict(

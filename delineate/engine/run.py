@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from delineate.errors import RunError
+from delineate.machine import processor_name
 
 # set by the first process of a run, so that the processes it starts find the same folder
 RUN_VARIABLE = "DELINEATE_RUN"
@@ -191,16 +192,6 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-
-
-def processor_name() -> str:
-    """What the processor calls itself."""
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _revision() -> str | None:

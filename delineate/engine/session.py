@@ -42,6 +42,7 @@ from delineate.engine.synchronisation import synchronise_batch_norm
 from delineate.engine.tasks import LEARNT
 from delineate.engine.weights import ModelCard, save_weights, without_downloads
 from delineate.files import write_json
+from delineate.machine import keep_memory
 from delineate.progress import progress_bar
 
 
@@ -111,6 +112,7 @@ class Session:
 
     def fit(self, run: Run, *, progress: bool) -> Run:
         """Train until the recipe's end, or go on from the last checkpoint; then write the weights."""
+        keep_memory()
         recipe, trainer_recipe, task = self.recipe, self.recipe.trainer, self.task
         monitor, monitored = task.watched(recipe)
         checkpoints = RunCheckpoints(

@@ -8,44 +8,56 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from delineate.engine.precision import has_amx, multiplies_bfloat16
+from delineate.machine import processor_name
 from delineate.ops.winograd import winograd_conv2d, winograd_filters
 
 # from how many channels on both sides, and results, it is ahead of torch's own whatever the size of the map:
 # `python -m bench.convolution`
-CHANNELS = 96
+CHANNELS = {torch.float32: 96, torch.bfloat16: 128}
 RESULTS = 256
 
 
 class WinogradConv2d(nn.Conv2d):
-    """A convolution that multiplies a quarter as often, in inference, in float32 on the CPU.
+    """A convolution that multiplies less often, in inference, in one number format, on the CPU.
 
     Args:
         convolution: whose weights it shares; with filters of 3 x 3, a stride of 1 and padding of 0 or 1.
+        dtype: float32, or bfloat16 for use under autocast.
     """
 
-    def __init__(self, convolution: nn.Conv2d) -> None:
+    def __init__(self, convolution: nn.Conv2d, dtype: torch.dtype = torch.float32) -> None:
         channels = convolution.in_channels, convolution.out_channels
         sides = 1 if convolution.padding in ("same", (1, 1)) else 0
         super().__init__(*channels, 3, padding=sides, bias=convolution.bias is not None, device="meta")
         self.sides = sides
         self.weight, self.bias = convolution.weight, convolution.bias
-        self.register_buffer("filters", winograd_filters(convolution.weight), persistent=False)
+        self.register_buffer("filters", winograd_filters(convolution.weight, dtype), persistent=False)
         self.filters: Tensor
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K OH OW"]:
         """The same results, to a rounding; torch's own where images are of another kind, or too small to gain."""
         count, _, height, width = images.shape
         smaller = 2 * self.sides - 2
-        plain = images.dtype == torch.float32 and images.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-        if not plain or torch.is_grad_enabled() or count * (height + smaller) * (width + smaller) < RESULTS:
+        if not self._fits(images) or count * (height + smaller) * (width + smaller) < RESULTS:
             return super().forward(images)
-        return winograd_conv2d(images, self.filters, self.bias, padding=self.sides)
+        return winograd_conv2d(images.to(self.filters.dtype), self.filters, self.bias, padding=self.sides)
+
+    def _fits(self, images: Tensor) -> bool:
+        if images.device.type != "cpu" or torch.is_grad_enabled() or not images.is_floating_point():
+            return False
+        cast = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else images.dtype
+        return cast == self.filters.dtype
 
 
-def with_winograd(model: nn.Module) -> nn.Module:
+def with_winograd(model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
     """The model itself, its convolutions that gain by it replaced: of 3 x 3, stride 1 and many channels.
 
-    Their transformed weights take four times the memory of their weights.
+    Their transformed weights take memory beside their weights: four times theirs in float32, eight ninths in bfloat16.
+
+    Args:
+        model: its weights are float32.
+        dtype: what it is run in: float32, or bfloat16 under autocast.
 
     Example:
         >>> model = with_winograd(nn.Sequential(nn.Conv2d(3, 96, 3, padding=1), nn.Conv2d(96, 96, 3, padding=1)))
@@ -53,7 +65,9 @@ def with_winograd(model: nn.Module) -> nn.Module:
         ['Conv2d', 'WinogradConv2d']
     """
     found = {
-        module: WinogradConv2d(module) for module in model.modules() if isinstance(module, nn.Conv2d) and _gains(module)
+        module: WinogradConv2d(module, dtype)
+        for module in model.modules()
+        if isinstance(module, nn.Conv2d) and _gains(module, CHANNELS[dtype])
     }
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):  # one that has two places has two names
@@ -62,12 +76,19 @@ def with_winograd(model: nn.Module) -> nn.Module:
     return model
 
 
-def winograd_pays() -> bool:
-    """Whether this processor's float32 products are those that the gain was measured with: x86 with MKL."""
-    return platform.machine().lower() in ("x86_64", "amd64") and torch.backends.mkl.is_available()
+def winograd_pays(dtype: torch.dtype) -> bool:
+    """Whether the processor's products are those that the gain was measured with.
+
+    Of float32: x86 with MKL, which is slow on AMD's. Of bfloat16: AVX512-BF16; AMX multiplies so fast that the transforms
+    would take longer.
+    """
+    if dtype == torch.bfloat16:
+        return multiplies_bfloat16() and not has_amx()
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return dtype == torch.float32 and x86 and torch.backends.mkl.is_available() and "AMD" not in processor_name()
 
 
-def _gains(module: nn.Conv2d) -> bool:
+def _gains(module: nn.Conv2d, channels: int) -> bool:
     return (
         type(module) is nn.Conv2d
         and module.kernel_size == (3, 3)
@@ -75,6 +96,6 @@ def _gains(module: nn.Conv2d) -> bool:
         and module.padding in ("same", "valid", (0, 0), (1, 1))
         and module.padding_mode == "zeros"
         and module.groups == 1
-        and min(module.in_channels, module.out_channels) >= CHANNELS
+        and min(module.in_channels, module.out_channels) >= channels
         and module.weight.dtype == torch.float32
     )

@@ -10,15 +10,25 @@ from delineate.engine.precision import PRECISIONS, autocast_dtype, has_amx, reso
 from delineate.errors import UnknownNameError
 
 
-@pytest.mark.parametrize(("amx", "chosen"), [(True, "bfloat16"), (False, "float32")])
-def test_the_processor_decides(monkeypatch, amx, chosen):
+@pytest.mark.parametrize(
+    ("amx", "avx512", "name", "chosen"),
+    [
+        (True, True, "Intel(R) Xeon(R) Platinum 8488C", "bfloat16"),
+        (False, True, "Intel(R) Xeon(R) Platinum 8488C", "float32"),
+        (False, True, "AMD EPYC 9R14", "bfloat16"),
+        (False, False, "AMD EPYC 7R32", "float32"),
+    ],
+)
+def test_the_processor_decides(monkeypatch, amx, avx512, name, chosen):
     monkeypatch.setattr(precision, "has_amx", lambda: amx)
+    monkeypatch.setattr(precision, "processor_name", lambda: name)
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: avx512)
     assert resolve_precision("auto") == chosen
 
 
 @pytest.mark.parametrize(("capability", "chosen"), [((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")])
 def test_the_gpu_decides_where_there_is_one(monkeypatch, capability, chosen):
-    monkeypatch.setattr(precision, "has_amx", lambda: capability < (8, 0))  # must not matter
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: capability < (8, 0))  # must not matter
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda: capability)
     assert resolve_precision("auto", cuda=True) == chosen
 

@@ -80,7 +80,7 @@ def test_it_steps_aside_where_it_does_not_pay(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("precision", ["auto", "float32"])
 def test_a_predictor_uses_it_only_where_it_may_choose(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("delineate.engine.precision.has_amx", lambda: False)
+    monkeypatch.setattr("delineate.engine.precision.multiplies_bfloat16", lambda: False)
     monkeypatch.setattr("delineate.engine.predictor.winograd_pays", lambda: True)
     torch.manual_seed(0)
     network = create_model("unet", num_classes=3, encoder="resnet18", decoder_channels=[128, 96, 32, 16, 16]).eval()
