@@ -19,10 +19,11 @@ from delineate.structures.preprocessing import Preprocessing
 from delineate.structures.taxonomy import Taxonomy
 
 GOAL = 4.0
+PICTURES = 6  # before the other side's turn
 
 
 def main() -> Comparison:
-    """U-Net / ResNet-34, 11 classes, one 960x720 JPEG to an id PNG."""
+    """U-Net / ResNet-34, 11 classes, 960x720 JPEGs to id PNGs."""
     torch.manual_seed(0)
     options = {"encoder": "resnet34", "num_classes": 11, "in_channels": 3}
     model = create_model("unet", **options)
@@ -33,10 +34,11 @@ def main() -> Comparison:
         Image.fromarray(smooth).resize((960, 720), Image.Resampling.BICUBIC).save(folder / "street.jpg", quality=92)
 
         def ours() -> None:
-            predictor.predict(folder / "street.jpg").to_png(folder / "ours.png")
+            for result in predictor.predict_all([folder / "street.jpg"] * PICTURES):
+                result.to_png(folder / "ours.png")
 
         with Peer("prediction", name) as theirs:
-            result = compare(ours, theirs, runs=9)
+            result = compare(ours, lambda: [theirs() for _ in range(PICTURES)], runs=5)
     print(" ".join(result.row("file to mask", "smp float32", GOAL)))
     return result
 

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from delineate.engine.packing import PackedConv2d
 from delineate.engine.winograd import WinogradConv2d
 
 # layers whose weights autocast turns into its number format in every call
-_KINDS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, WinogradConv2d)
+_KINDS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, PackedConv2d, WinogradConv2d)
 
 
 def cast_once(model: nn.Module, example: Tensor, dtype: torch.dtype) -> nn.Module:

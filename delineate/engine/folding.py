@@ -1,4 +1,4 @@
-"""Batch normalisation folded into the convolutions before it: the same numbers, one pass over memory less."""
+"""What follows a convolution made part of it, batch normalisation and ReLU: the same numbers in fewer passes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from delineate.engine.packing import PackedConv2d
 from delineate.engine.synchronisation import SynchronisedBatchNorm2d
 from delineate.structures.outputs import RegionOutputs
 
@@ -41,6 +42,54 @@ def folded(model: nn.Module, example: Tensor) -> nn.Module:
         return bool((before - after).abs().max() <= TOLERANCE * before.abs().max().clamp_min(1.0))
 
     _fold(model, pairs, same)
+    return model
+
+
+def rectified(model: nn.Module, example: Tensor) -> nn.Module:
+    """The model itself, each ReLU behind a :class:`~delineate.engine.packing.PackedConv2d` made part of it.
+
+    Which follow which is seen by running ``example`` once: a ReLU is included when all it is ever given are the results
+    of one convolution, and nothing else uses those.
+
+    Args:
+        model: in evaluation mode.
+        example: an input it accepts.
+    """
+    made: dict[int, tuple[PackedConv2d, Tensor]] = {}
+    given: dict[nn.ReLU, list[int]] = {}
+    calls: Counter[PackedConv2d] = Counter()
+    uses = _Uses()
+
+    def make(module: PackedConv2d, _: Any, output: Tensor) -> None:
+        calls[module] += 1
+        made[id(output)] = (module, output)  # kept alive: from now on no other tensor gets its id
+        uses.count[id(output)] = 0
+
+    def take(module: nn.ReLU, inputs: tuple[Tensor, ...]) -> None:
+        unused = uses.count[id(inputs[0])] == 0
+        given.setdefault(module, []).append(id(inputs[0]) if unused else 0)
+
+    hooks = []
+    for module in model.modules():
+        if isinstance(module, PackedConv2d):
+            hooks.append(module.register_forward_hook(make))
+        elif type(module) is nn.ReLU:
+            hooks.append(module.register_forward_pre_hook(take))
+    try:
+        with torch.inference_mode(), uses:
+            model(example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    names = {module: name for name, module in model.named_modules()}
+    for relu, inputs in given.items():
+        makers = {made[one][0] if one in made else None for one in inputs}
+        maker = makers.pop()
+        # in place, whoever comes later is given what is rectified
+        alone = all(relu.inplace or uses.count[one] == 1 for one in inputs)
+        if not makers and maker is not None and alone and calls[maker] == len(inputs):
+            maker.rectifies = True
+            _replace(model, names[relu], nn.Identity())
     return model
 
 

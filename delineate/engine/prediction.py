@@ -13,6 +13,7 @@ from delineate.engine.object_predictor import ObjectOptions
 from delineate.engine.predictor import Predictor, image_files
 from delineate.engine.predictors import loaded
 from delineate.engine.semantic_predictor import SemanticPredictor
+from delineate.engine.streams import in_order
 from delineate.errors import DataError
 from delineate.files import replaced_file, write_text
 from delineate.postprocess.refinement import RefinementOptions
@@ -81,11 +82,19 @@ def predict_files(
     entries: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     failures: list[str] = []
-    for number, (file, name) in enumerate(zip(files, _names(files), strict=True), start=1):
+    named = list(zip(files, _names(files), strict=True))
+
+    def attempt(one: tuple[Path, str]) -> SemanticMap | Detections | DataError:
+        file, name = one
         try:
-            result = predictor.predict(file, tile=tile, overlap=overlap, name=name, **options)
+            return predictor.predict(file, tile=tile, overlap=overlap, name=name, **options)
         except DataError as error:
-            failures.append(str(error))
+            return error
+
+    results = in_order(attempt, named, at_once=predictor.at_once(tile=tile))
+    for number, ((file, name), result) in enumerate(zip(named, results, strict=True), start=1):
+        if isinstance(result, DataError):
+            failures.append(str(result))
         else:
             if not entries:  # not sooner: options that predict nothing leave the earlier results alone
                 _begin(folder)

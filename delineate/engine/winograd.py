@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import platform
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from delineate.engine.packing import PackedConv2d, replaced
 from delineate.engine.precision import has_amx, multiplies_bfloat16
 from delineate.machine import processor_name
 from delineate.ops.winograd import winograd_conv2d, winograd_filters
@@ -18,7 +20,7 @@ CHANNELS = {torch.float32: 96, torch.bfloat16: 128}
 RESULTS = 256
 
 
-class WinogradConv2d(nn.Conv2d):
+class WinogradConv2d(PackedConv2d):
     """A convolution that multiplies less often, in inference, in one number format, on the CPU.
 
     Args:
@@ -27,27 +29,22 @@ class WinogradConv2d(nn.Conv2d):
     """
 
     def __init__(self, convolution: nn.Conv2d, dtype: torch.dtype = torch.float32) -> None:
-        channels = convolution.in_channels, convolution.out_channels
-        sides = 1 if convolution.padding in ("same", (1, 1)) else 0
-        super().__init__(*channels, 3, padding=sides, bias=convolution.bias is not None, device="meta")
-        self.sides = sides
-        self.weight, self.bias = convolution.weight, convolution.bias
+        super().__init__(convolution)
+        sides = 1 if self.padding in ("same", (1, 1)) else 0
+        self.padding: tuple[int, int] = (sides, sides)
         self.register_buffer("filters", winograd_filters(convolution.weight, dtype), persistent=False)
         self.filters: Tensor
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K OH OW"]:
         """The same results, to a rounding; torch's own where images are of another kind, or too small to gain."""
         count, _, height, width = images.shape
-        smaller = 2 * self.sides - 2
-        if not self._fits(images) or count * (height + smaller) * (width + smaller) < RESULTS:
+        sides = self.padding[0]
+        results = count * (height + 2 * sides - 2) * (width + 2 * sides - 2)
+        dtype = self.filters.dtype
+        if results < RESULTS or not self.calculates(images, dtype):
             return super().forward(images)
-        return winograd_conv2d(images.to(self.filters.dtype), self.filters, self.bias, padding=self.sides)
-
-    def _fits(self, images: Tensor) -> bool:
-        if images.device.type != "cpu" or torch.is_grad_enabled() or not images.is_floating_point():
-            return False
-        cast = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else images.dtype
-        return cast == self.filters.dtype
+        least = 0.0 if self.rectifies else -math.inf
+        return winograd_conv2d(images.to(dtype), self.filters, self.bias, padding=sides, least=least)
 
 
 def with_winograd(model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -64,23 +61,14 @@ def with_winograd(model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Mo
         >>> [type(layer).__name__ for layer in model]
         ['Conv2d', 'WinogradConv2d']
     """
-    found = {
-        module: WinogradConv2d(module, dtype)
-        for module in model.modules()
-        if isinstance(module, nn.Conv2d) and _gains(module, CHANNELS[dtype])
-    }
-    for parent in list(model.modules()):
-        for name, child in list(parent._modules.items()):  # one that has two places has two names
-            if child in found:
-                setattr(parent, name, found[child])
-    return model
+    return replaced(model, lambda layer: WinogradConv2d(layer, dtype) if _gains(layer, CHANNELS[dtype]) else None)
 
 
 def winograd_pays(dtype: torch.dtype) -> bool:
     """Whether the processor's products are those that the gain was measured with.
 
-    Of float32: x86 with MKL, which is slow on AMD's. Of bfloat16: AVX512-BF16; AMX multiplies so fast that the transforms
-    would take longer.
+    Of float32: x86 with MKL, which is slow on AMD's. Of bfloat16: AVX512-BF16; AMX multiplies so fast that the
+    transforms would take longer.
     """
     if dtype == torch.bfloat16:
         return multiplies_bfloat16() and not has_amx()

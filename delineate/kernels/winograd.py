@@ -1,10 +1,10 @@
 """What stands before and behind the products of a 3 x 3 convolution by Winograd's minimal filtering.
 
 Tiles of results need two pixels more a side, which overlap. Both sides are transformed so that results are plain
-products: of float32, 36 for the 4 x 4 results of a tile instead of 144, a quarter of the multiplications; of bfloat16, 16
-for 2 x 2 instead of 36. Those smaller tiles are transformed by adding alone. The larger ones' transforms multiply what
-bfloat16 rounded away: results would be wrong by 3 per cent of their size, so they are by half a per cent, where a plain
-convolution of bfloat16 is by a quarter.
+products: of float32, 36 for the 4 x 4 results of a tile instead of 144, a quarter of the multiplications; of bfloat16,
+16 for 2 x 2 instead of 36. Those smaller tiles are transformed by adding alone. The larger ones' transforms multiply
+what bfloat16 rounded away: results would be wrong by 3 per cent of their size. So they are by half a per cent, where a
+plain convolution of bfloat16 is by a quarter.
 
 The transforms separate into one along y and one along x. Along y they run over whole rows of the image, all columns and
 channels at once; along x over the channels of one column: contiguous memory in every inner loop, which makes them cheap
@@ -26,11 +26,12 @@ from numba.extending import intrinsic, overload
 
 from delineate.kernels.threads import run_pieces, thread_count
 
+_intrinsic: Any = intrinsic  # whose functions are called without their first parameter
 # results a side of a tile of each type; uint16 are the bits of bfloat16
 _TILES = {np.dtype(np.float32): 4, np.dtype(np.uint16): 2}
 
 
-@intrinsic
+@_intrinsic
 def _widened(typing_context: Any, half: Any) -> Any:
     """The float32 of a bfloat16's 16 bits."""
 
@@ -41,7 +42,7 @@ def _widened(typing_context: Any, half: Any) -> Any:
     return types.float32(types.uint16), made
 
 
-@intrinsic
+@_intrinsic
 def _halved(typing_context: Any, value: Any) -> Any:
     """The 16 bits of the nearest bfloat16, of two the even one; NaN stays NaN, since its low bits are none here."""
 
@@ -53,6 +54,12 @@ def _halved(typing_context: Any, value: Any) -> Any:
         return builder.trunc(builder.lshr(rounded, word(16)), half)
 
     return types.uint16(types.float32), made
+
+
+@njit(inline="always")
+def _at_least(value, least):
+    """NaN stays NaN."""
+    return least if value < least else value
 
 
 @njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
@@ -85,8 +92,10 @@ def _six_to_six(source, first, step, target, place, stride, count):
 
 
 @njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
-def _six_to_four(source, first, step, target, place, stride, count, bias):
-    """Six runs of products, ``step`` apart, to four of results, ``stride`` apart; ``bias`` is added to each."""
+def _six_to_four(source, first, step, target, place, stride, count, bias, least):
+    """Six runs of products, ``step`` apart, to four of results, ``stride`` apart; ``bias`` is added to each, and
+    ``least`` what smaller ones become.
+    """
     first1 = first + step
     first2 = first1 + step
     first3 = first2 + step
@@ -98,10 +107,10 @@ def _six_to_four(source, first, step, target, place, stride, count, bias):
     for k in range(count):
         m1, m2, m3, m4 = source[first1 + k], source[first2 + k], source[first3 + k], source[first4 + k]
         near, near_apart, far, far_apart = m1 + m2, m1 - m2, m3 + m4, m3 - m4
-        target[place + k] = source[first + k] + near + far + bias[k]
-        target[place1 + k] = near_apart + 2 * far_apart + bias[k]
-        target[place2 + k] = near + 4 * far + bias[k]
-        target[place3 + k] = near_apart + 8 * far_apart + source[first5 + k] + bias[k]
+        target[place + k] = _at_least(source[first + k] + near + far + bias[k], least)
+        target[place1 + k] = _at_least(near_apart + 2 * far_apart + bias[k], least)
+        target[place2 + k] = _at_least(near + 4 * far + bias[k], least)
+        target[place3 + k] = _at_least(near_apart + 8 * far_apart + source[first5 + k] + bias[k], least)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -140,7 +149,7 @@ def _four_to_four_halved(source, first, step, target, place, stride, count):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _four_to_two_wider(source, first, step, target, place, stride, count, bias):
+def _four_to_two_wider(source, first, step, target, place, stride, count, bias, least):
     """Four runs of bfloat16 products, ``step`` apart, to two of results in float32, ``stride`` apart."""
     first1 = first + step
     first2 = first1 + step
@@ -149,12 +158,12 @@ def _four_to_two_wider(source, first, step, target, place, stride, count, bias):
     for k in range(count):
         m0, m1 = _widened(source[first + k]), _widened(source[first1 + k])
         m2, m3 = _widened(source[first2 + k]), _widened(source[first3 + k])
-        target[place + k] = m0 + m1 + m2 + bias[k]
-        target[place1 + k] = m1 - m2 - m3 + bias[k]
+        target[place + k] = _at_least(m0 + m1 + m2 + bias[k], least)
+        target[place1 + k] = _at_least(m1 - m2 - m3 + bias[k], least)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _four_to_two_halved(source, first, step, target, place, stride, count, bias):
+def _four_to_two_halved(source, first, step, target, place, stride, count, bias, least):
     """The same from float32 to bfloat16."""
     first1 = first + step
     first2 = first1 + step
@@ -162,8 +171,8 @@ def _four_to_two_halved(source, first, step, target, place, stride, count, bias)
     place1 = place + stride
     for k in range(count):
         m0, m1, m2, m3 = source[first + k], source[first1 + k], source[first2 + k], source[first3 + k]
-        target[place + k] = _halved(m0 + m1 + m2 + bias[k])
-        target[place1 + k] = _halved(m1 - m2 - m3 + bias[k])
+        target[place + k] = _halved(_at_least(m0 + m1 + m2 + bias[k], least))
+        target[place1 + k] = _halved(_at_least(m1 - m2 - m3 + bias[k], least))
 
 
 def _turn(source, first, step, target, place, stride, count):
@@ -186,13 +195,15 @@ def _chosen_turn(source, first, step, target, place, stride, count):
     return turn
 
 
-def _return(source, first, step, target, place, stride, count, bias):
-    """Runs of products to fewer of results, of the tiles that their types have; ``bias`` is added to each."""
+def _return(source, first, step, target, place, stride, count, bias, least):
+    """Runs of products to fewer of results, of the tiles that their types have; ``bias`` is added to each, and
+    ``least`` what smaller ones become.
+    """
     raise NotImplementedError  # of compiled code alone
 
 
 @overload(_return)
-def _chosen_return(source, first, step, target, place, stride, count, bias):
+def _chosen_return(source, first, step, target, place, stride, count, bias, least):
     forms = {
         (types.float32, types.float32): _six_to_four,
         (types.uint16, types.float32): _four_to_two_wider,
@@ -200,8 +211,8 @@ def _chosen_return(source, first, step, target, place, stride, count, bias):
     }
     form = forms[source.dtype, target.dtype]
 
-    def back(source, first, step, target, place, stride, count, bias):
-        form(source, first, step, target, place, stride, count, bias)
+    def back(source, first, step, target, place, stride, count, bias, least):
+        form(source, first, step, target, place, stride, count, bias, least)
 
     return back
 
@@ -238,13 +249,13 @@ def _transform(pixels, height, width, channels, padding, tile, down, across, til
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _restore(products, bias, height, width, channels, tile, down, across, tiles, begin, first, last, target):
+def _restore(products, bias, least, height, width, channels, tile, down, across, tiles, begin, first, last, target):
     """Rows ``first`` to ``last`` of tiles; ``begin`` is the one that ``products`` begins with."""
     reach = tile + 2
     run = across * channels
     bands = np.empty(tile * reach * run, np.float32)
     spare = np.empty(tile * channels, target.dtype)
-    none = np.zeros(run, np.float32)
+    none, lowest = np.zeros(run, np.float32), np.float32(-np.inf)
     for place in range(first, last):
         image = place // down
         top = tile * (place - image * down)
@@ -252,16 +263,16 @@ def _restore(products, bias, height, width, channels, tile, down, across, tiles,
         for j in range(reach):
             start = uint64((j * tiles + own) * channels)
             step, stride = uint64(reach * tiles * channels), uint64(reach * run)
-            _return(products, start, step, bands, uint64(j * run), stride, uint64(run), none)
+            _return(products, start, step, bands, uint64(j * run), stride, uint64(run), none, lowest)
         for i in range(min(tile, height - top)):
             for x in range(across):
                 start, step = uint64((reach * i * across + x) * channels), uint64(run)
                 end = ((image * height + top + i) * width + tile * x) * channels
                 left = (width - tile * x) * channels
                 if left >= tile * channels:
-                    _return(bands, start, step, target, uint64(end), uint64(channels), uint64(channels), bias)
+                    _return(bands, start, step, target, uint64(end), uint64(channels), uint64(channels), bias, least)
                 else:
-                    _return(bands, start, step, spare, uint64(0), uint64(channels), uint64(channels), bias)
+                    _return(bands, start, step, spare, uint64(0), uint64(channels), uint64(channels), bias, least)
                     target[end : end + left] = spare[:left]
 
 
@@ -287,7 +298,9 @@ def transform_tiles(pixels: np.ndarray, rows: tuple[int, int], padding: int, out
     run_pieces(piece, _shares(*rows))
 
 
-def restore_tiles(products: np.ndarray, bias: np.ndarray, rows: tuple[int, int], out: np.ndarray) -> None:
+def restore_tiles(
+    products: np.ndarray, bias: np.ndarray, rows: tuple[int, int], out: np.ndarray, *, least: float = -np.inf
+) -> None:
     """Write the results of the tiles of some rows.
 
     Args:
@@ -295,6 +308,7 @@ def restore_tiles(products: np.ndarray, bias: np.ndarray, rows: tuple[int, int],
         bias: ``(K,)`` float32.
         rows: as in :func:`transform_tiles`, of the results.
         out: ``(B, H, W, K)`` of the same type, contiguous.
+        least: what smaller results become.
     """
     _, height, width, channels = out.shape
     tile = tile_side(products)
@@ -302,7 +316,9 @@ def restore_tiles(products: np.ndarray, bias: np.ndarray, rows: tuple[int, int],
     source, target, tiles = products.reshape(-1), out.reshape(-1), products.shape[1]
 
     def piece(own: tuple[int, int]) -> None:
-        _restore(source, bias, height, width, channels, tile, down, across, tiles, rows[0], *own, target)
+        _restore(
+            source, bias, np.float32(least), height, width, channels, tile, down, across, tiles, rows[0], *own, target
+        )
 
     run_pieces(piece, _shares(*rows))
 

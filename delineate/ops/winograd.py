@@ -56,6 +56,7 @@ def winograd_conv2d(
     bias: Float[Tensor, " K"] | None = None,
     *,
     padding: int = 1,
+    least: float = -math.inf,
 ) -> Float[Tensor, "B K OH OW"]:
     """``torch.nn.functional.conv2d`` with filters of 3 x 3 and a stride of 1, on the CPU, without a gradient.
 
@@ -69,6 +70,7 @@ def winograd_conv2d(
         filters: of :func:`winograd_filters`.
         bias: of each channel of the results.
         padding: zeros around the image, 0 or 1.
+        least: what smaller results become; 0 for a ReLU.
 
     Returns:
         Channels last in memory.
@@ -108,7 +110,7 @@ def winograd_conv2d(
         piece = (first, min(rows, first + step))
         kernels.transform_tiles(pixels, piece, padding, _array(turned))
         torch.bmm(turned, filters, out=products)
-        kernels.restore_tiles(_array(products), shift, piece, _array(results))
+        kernels.restore_tiles(_array(products), shift, piece, _array(results), least=least)
     return results.permute(0, 3, 1, 2)
 
 

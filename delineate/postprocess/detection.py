@@ -186,12 +186,12 @@ def _candidates(
             yield first * classes + _best(scores[first : first + count].flatten(), options)
             first += count
         return
-    if anchors <= options.candidates:  # no group is too large: all at once, which thousands of classes need
-        above = scores > options.score_threshold
-        labels, rows = torch.where(above.T)
-        yield rows * classes + labels
-        return
-    for label in range(classes):
+    above = scores > options.score_threshold
+    crowded = above.sum(0) > options.candidates
+    # all classes that are not too many at once: of thousands, or of few objects, that is nearly all
+    labels, rows = torch.where((above & ~crowded).T)
+    yield rows * classes + labels
+    for label in torch.where(crowded)[0].tolist():
         yield _best(scores[:, label], options) * classes + label
 
 

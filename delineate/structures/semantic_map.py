@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,7 @@ class SemanticMap:
             labels = np.where(self.labels == self.taxonomy.ignore_index, ignored, self.labels)
             picture = Image.fromarray(labels.astype(np.uint16))
         with replaced_file(path) as temporary:
-            picture.save(temporary, format="PNG")
+            picture.save(temporary, format="PNG", compress_type=zlib.Z_RLE)  # of runs: smaller, in half the time
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """COCO results: one run-length mask for each class that occurs, the background left out.
