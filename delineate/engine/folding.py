@@ -81,6 +81,8 @@ def rectified(model: nn.Module, example: Tensor) -> nn.Module:
     finally:
         for hook in hooks:
             hook.remove()
+        for module in calls:
+            module.forget()  # laid out for the example
     names = {module: name for name, module in model.named_modules()}
     for relu, inputs in given.items():
         makers = {made[one][0] if one in made else None for one in inputs}

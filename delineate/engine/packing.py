@@ -10,14 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-# sizes of images that a convolution keeps its weights laid out for: a pyramid's levels share one
-SIZES = 8
+# numbers in all, and copies at most, that a convolution keeps laid out: of 3 x 3 x 256 x 256 seven, which is enough for
+# the levels of a pyramid that share it
+NUMBERS = 1 << 22
+COPIES = 8
 
 
 class PackedConv2d(nn.Conv2d):
     """A convolution that lays its weights out once for images of one size; torch does it in every call.
-
-    They are laid out when a size comes for the second time: pictures of ever new sizes cost no more than before.
 
     Args:
         convolution: whose weights it shares.
@@ -41,10 +41,10 @@ class PackedConv2d(nn.Conv2d):
         )
         self.weight, self.bias = convolution.weight, convolution.bias
         self.rectifies = False
-        self._packed: dict[tuple[int, ...], Tensor | None] = {}
+        self._packed: dict[tuple[Any, ...], Tensor] = {}
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K OH OW"]:
-        """The same results; torch's own for the first images of a size, or where gradients may be wanted."""
+        """The same results to a rounding; torch's own where gradients may be wanted, or numbers are of another kind."""
         packed = self._laid_out(images)
         if packed is None:
             results = super().forward(images)
@@ -60,21 +60,23 @@ class PackedConv2d(nn.Conv2d):
         if images.ndim != 4 or not images.numel() or not self.calculates(images, self.weight.dtype):
             return None
         size = tuple(images.shape)
-        packed = self._packed.get(size)
+        kind = (*size, self.weight.dtype)
+        packed = self._packed.get(kind)
         if packed is not None:
             return packed
-        if size not in self._packed:
-            if len(self._packed) >= SIZES:
-                self._packed = {}
-            self._packed[size] = None
-            return None
         places = self.padding, self.stride, self.dilation, self.groups
         with torch.inference_mode():
             plain = self.weight.detach().contiguous().to_mkldnn()
             reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
             packed = reorder(plain, *places, size)
-        self._packed[size] = packed
+        if len(self._packed) >= min(COPIES, max(1, NUMBERS // self.weight.numel())):
+            self._packed = {}
+        self._packed[kind] = packed
         return packed
+
+    def forget(self) -> None:
+        """Give up what is laid out."""
+        self._packed = {}
 
     @staticmethod
     def calculates(images: Tensor, dtype: torch.dtype) -> bool:
@@ -88,7 +90,7 @@ class PackedConv2d(nn.Conv2d):
 def with_packed(model: nn.Module) -> nn.Module:
     """The model itself, its convolutions replaced by :class:`PackedConv2d`; those of other kinds stay.
 
-    Laid out weights take as much memory again, for each size of images up to :data:`SIZES`.
+    Laid out weights take as much memory again for each size of images, large ones for one, small ones for up to eight.
     """
     return replaced(model, lambda layer: PackedConv2d(layer) if _packs(layer) else None)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from delineate.engine.folding import folded
+from delineate.engine.folding import folded, rectified
+from delineate.engine.packing import with_packed
 from delineate.engine.synchronisation import synchronise_batch_norm
 from delineate.models.catalogue import create_model
 from delineate.structures.outputs import SemanticOutputs
@@ -192,3 +195,53 @@ def test_a_broken_model_is_copied_as_it_is():
     fast = folded(model, example())
     assert norms(fast) == 2
     assert fast(example()).logits.isnan().all()
+
+
+class Rectified(nn.Module):
+    """ReLUs behind convolutions, alone and not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        names = ("own", "in_place", "used_twice", "used_before", "first", "second", "again", "plain")
+        self.layers = nn.ModuleDict({name: nn.Conv2d(3, 3, 3, padding=1) for name in names})
+        self.relus = nn.ModuleDict(
+            {
+                "own": nn.ReLU(),
+                "in_place": nn.ReLU(inplace=True),
+                "used_twice": nn.ReLU(),
+                "used_before": nn.ReLU(inplace=True),
+                "shared": nn.ReLU(),
+                "again": nn.ReLU(inplace=True),
+            }
+        )
+
+    def forward(self, images: torch.Tensor) -> SemanticOutputs:
+        layers, relus = self.layers, self.relus
+        found = relus["own"](layers["own"](images))
+        found = relus["in_place"](nn.Identity()(layers["in_place"](found)))
+        twice = layers["used_twice"](found)
+        found = relus["used_twice"](twice) + twice
+        before = layers["used_before"](found)
+        shift = before.sum()
+        found = relus["used_before"](before) + shift
+        found = relus["shared"](layers["first"](found)) + relus["shared"](layers["second"](found))
+        for _ in range(2):  # a head that every level shares
+            found = relus["again"](layers["again"](found))
+        return SemanticOutputs(layers["plain"](found))
+
+
+def test_a_relu_becomes_part_of_the_convolution_that_it_alone_follows() -> None:
+    torch.manual_seed(0)
+    plain = Rectified().eval()
+    model = with_packed(copy.deepcopy(plain))
+    assert rectified(model, torch.randn(1, 3, 8, 8)) is model
+    included = {name for name, layer in model.layers.items() if layer.rectifies}
+    assert included == {"own", "in_place", "again"}
+    gone = {name for name, relu in model.relus.items() if isinstance(relu, nn.Identity)}
+    assert gone == included
+    assert not any(layer._packed for layer in model.layers.values())
+    images = torch.randn(2, 3, 9, 7)
+    with torch.inference_mode():
+        expected = plain(images).logits
+        for _ in range(3):
+            torch.testing.assert_close(model(images).logits, expected, atol=1e-4, rtol=1e-4)

@@ -16,7 +16,7 @@ from torchvision import tv_tensors
 from delineate.engine.predictor import displayed, image_files
 from delineate.engine.predictors import evaluate, load
 from delineate.engine.run import Run
-from delineate.engine.semantic_predictor import SemanticPredictor
+from delineate.engine.semantic_predictor import SemanticPredictor, _decide
 from delineate.engine.weights import ModelCard
 from delineate.errors import ArgumentError, DataError, RunError, UnknownNameError
 from delineate.models.catalogue import create_model
@@ -290,6 +290,35 @@ def test_all_pictures_are_predicted_as_they_are_asked_for(brightest, colours):
     found = brightest.predict_all(pictures(), tile=64, overlap=8)
     assert given == []
     assert [result.labels.shape for result in found] == [(32, 48), (8, 48)]
+
+
+def test_pictures_side_by_side_are_those_one_after_the_other(tiny_predictor, colours):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        pictures = [colours, colours[:20], colours[:, ::-1], colours[:20]] * 3
+        found = list(tiny_predictor.predict_all(pictures))
+    finally:
+        torch.set_num_threads(before)
+    for result, picture in zip(found, pictures, strict=True):
+        alone = tiny_predictor.predict(picture)
+        assert np.array_equal(result.image, alone.image)
+        assert np.mean(result.labels != alone.labels) < 0.02
+        assert np.allclose(result.scores, alone.scores, atol=0.02)
+
+
+@pytest.mark.parametrize("classes", [2, 255, 256, 300])
+def test_the_first_of_equal_classes_is_taken(classes):
+    logits = torch.zeros(1, classes, 2, 3)
+    logits[0, -1, 0, 0] = 5
+    logits[0, 1, 0, 1] = logits[0, -1, 0, 1] = 2
+    logits[0, 1, 1, 2] = torch.nan
+    labels, scores = _decide(logits)
+    assert labels[0].tolist() == [classes - 1, 1, 0]
+    assert 0 <= labels[1, 2] < classes
+    assert np.isnan(scores[1, 2])
+    assert np.isclose(scores[0, 0], logits[0, :, 0, 0].softmax(0).max())
+    assert np.isclose(scores[1, 0], 1 / classes)
 
 
 def test_more_classes_than_a_byte_holds():

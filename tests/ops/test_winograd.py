@@ -1,4 +1,4 @@
-"""Convolutions with a quarter of the multiplications against torch's own."""
+"""Convolutions with fewer multiplications against torch's own."""
 
 from __future__ import annotations
 
@@ -38,6 +38,42 @@ def test_equals_conv2d(shape: tuple[int, ...], results: int, padding: int, *, ch
     torch.testing.assert_close(found.double(), expected, atol=1e-4, rtol=0)
     without = winograd_conv2d(images, winograd_filters(weight), padding=padding)
     torch.testing.assert_close(without + bias[:, None, None], found, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "results", "padding"),
+    [
+        ((1, 3, 6, 9), 5, 1),
+        ((2, 64, 13, 5), 7, 1),
+        ((3, 5, 3, 3), 2, 0),
+        ((1, 1, 1, 1), 1, 1),
+        ((1, 300, 60, 62), 8, 1),
+    ],
+)
+def test_bfloat16_is_a_convolution_of_what_bfloat16_holds(shape: tuple[int, ...], results: int, padding: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(shape, generator=generator).bfloat16()
+    weight = torch.randn(results, shape[1], 3, 3, generator=generator) / (3 * shape[1] ** 0.5)
+    bias = torch.randn(results, generator=generator)
+    filters = winograd_filters(weight, torch.bfloat16)
+    found = winograd_conv2d(images, filters, bias, padding=padding)
+    assert found.dtype == torch.bfloat16
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    expected = conv2d(images.double(), weight.double(), bias.double(), padding=padding)
+    torch.testing.assert_close(found.double(), expected, atol=0.01 * float(expected.abs().max()), rtol=0)
+    rectified = winograd_conv2d(images, filters, bias.bfloat16().float(), padding=padding, least=0.0)
+    torch.testing.assert_close(rectified.double(), expected.relu(), atol=0.02 * float(expected.abs().max()), rtol=0)
+    assert float(rectified.min()) >= 0
+
+
+def test_a_pixel_that_is_not_a_number_shows() -> None:
+    image = torch.zeros(1, 1, 9, 9)
+    image[0, 0, 4, 4] = torch.nan
+    for dtype in (torch.float32, torch.bfloat16):
+        filters = winograd_filters(torch.ones(1, 1, 3, 3), dtype)
+        found = winograd_conv2d(image.to(dtype), filters, least=0.0)[0, 0]
+        assert found[3:6, 3:6].isnan().all()
+        assert not found[0].isnan().any()
 
 
 def test_whole_numbers_by_hand() -> None:
@@ -89,5 +125,9 @@ def test_what_does_not_fit_is_said(shape: tuple[int, ...], channels: int, paddin
 def test_other_numbers_and_filters_are_refused() -> None:
     with pytest.raises(ArgumentError, match="float32 on the CPU"):
         winograd_conv2d(torch.zeros(1, 3, 5, 5).double(), winograd_filters(torch.zeros(2, 3, 3, 3)))
+    with pytest.raises(ArgumentError, match=r"images must be bfloat16 on the CPU; got torch\.float32"):
+        winograd_conv2d(torch.zeros(1, 3, 5, 5), winograd_filters(torch.zeros(2, 3, 3, 3), torch.bfloat16))
+    with pytest.raises(ArgumentError, match="dtype must be"):
+        winograd_filters(torch.zeros(2, 3, 3, 3), torch.float16)
     with pytest.raises(ArgumentError, match=r"weight must be \(K, C, 3, 3\)"):
         winograd_filters(torch.zeros(2, 3, 5, 5))

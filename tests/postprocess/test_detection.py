@@ -184,6 +184,32 @@ def test_large_and_small_groups_of_classes_say_the_same() -> None:
     assert torch.equal(whole.labels, single.labels)
 
 
+@pytest.mark.parametrize("candidates", [1, 4, 9, 100])
+def test_crowded_classes_beside_others_are_as_each_alone(candidates: int) -> None:
+    generator = torch.Generator().manual_seed(4)
+    logits = torch.randn(1, 9, 2, 3, generator=generator)
+    logits[..., 1] -= 4  # few above the threshold
+    logits[..., 2] -= 40  # none
+    given = GridOutputs(
+        logits,
+        torch.randn(1, 9, 2, generator=generator) + 2,
+        torch.randn(1, 9, 2, 4, generator=generator),
+        (3, 3),
+        (96, 96),
+        PRIORS,
+    )
+
+    def found(**chosen: object) -> set[tuple[float, ...]]:
+        options = DetectionOptions(groups="class", candidates=candidates, score_threshold=0.1, **chosen)
+        boxes = detected_boxes(given, [(96, 96)], options)[0]
+        rows = zip(boxes.labels.tolist(), boxes.scores.tolist(), boxes.boxes.tolist(), strict=True)
+        return {(label, round(score, 5), *(round(side, 3) for side in box)) for label, score, box in rows}
+
+    whole = found()
+    assert whole == found(labels=(0,)) | found(labels=(1,)) | found(labels=(2,))
+    assert sum(row[0] == 0 for row in whole) > 0
+
+
 def test_what_a_tree_does_not_allow_is_refused() -> None:
     given = words([0.8, 0.5], [[0.75, 0.25, 0.9, 0.1], [0.5, 0.5, 0.5, 0.5]])
     with pytest.raises(ArgumentError, match=r"specific must lie in 0\.\.1; got 2"):
