@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from delineate.data import fingerprints
 from delineate.data.fingerprints import file_hash, hamming_distance, near_pairs, perceptual_hash, pixel_hash
 
 
@@ -76,3 +77,11 @@ def test_near_pairs_equal_a_double_loop(monkeypatch):
     assert list(near_pairs(first, second, 20)) == expected
     assert len(expected) >= 12
     assert list(near_pairs(first[:0], second, 20)) == []
+
+
+def test_rounding_decides_no_bit_of_a_picture_with_few_frequencies(monkeypatch):
+    ramp = np.arange(0, 128, 2, dtype=np.uint8).repeat(64).reshape(64, 64)
+    plain = perceptual_hash(ramp)
+    noise = np.random.default_rng(0).normal(scale=1e-14, size=fingerprints._COSINES.shape)
+    monkeypatch.setattr(fingerprints, "_COSINES", fingerprints._COSINES + noise)
+    assert perceptual_hash(ramp) == plain
