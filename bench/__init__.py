@@ -4,5 +4,6 @@ import os
 
 from delineate.machine import prepare_process
 
-if "DELINEATE_BENCH_PEER" not in os.environ:
+PLAIN = "DELINEATE_BENCH_PEER"  # in the environment of a peer's process, which stays as it is
+if PLAIN not in os.environ:
     prepare_process()  # as the command line does; before torch loads

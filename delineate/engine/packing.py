@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -57,10 +58,11 @@ class PackedConv2d(nn.Conv2d):
         return convolve(images.to(dtype), packed, bias, *places, what, [], "")
 
     def _laid_out(self, images: Tensor) -> Tensor | None:
-        if images.ndim != 4 or not images.numel() or not self.calculates(images, self.weight.dtype):
+        dtype = self.weight.dtype
+        if images.ndim != 4 or not images.numel() or not self.calculates(images, dtype) or not packing_pays(dtype):
             return None
         size = tuple(images.shape)
-        kind = (*size, self.weight.dtype)
+        kind = (*size, dtype)
         packed = self._packed.get(kind)
         if packed is not None:
             return packed
@@ -106,10 +108,15 @@ def replaced(model: nn.Module, by: Callable[[nn.Conv2d], nn.Conv2d | None]) -> n
     return model
 
 
-def packing_pays() -> bool:
-    """Whether torch convolves by oneDNN here, as on x86, and lets weights be laid out."""
+@cache
+def packing_pays(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether torch convolves this number format by oneDNN here, as on x86, and lets weights be laid out."""
     x86 = platform.machine().lower() in ("x86_64", "amd64")
-    return x86 and torch.backends.mkldnn.is_available() and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
+    if not (x86 and torch.backends.mkldnn.is_available() and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")):
+        return False
+    if dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype == torch.float32
 
 
 def _packs(module: nn.Conv2d) -> bool:

@@ -54,6 +54,20 @@ def test_half_weights_under_autocast() -> None:
     assert set(layer._packed) == {(1, 16, 20, 20, torch.bfloat16)}
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_formats_that_cannot_be_laid_out_are_convolved_as_torch_does(dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("delineate.engine.packing.packing_pays", lambda dtype: dtype == torch.float32)
+    layer = PackedConv2d(nn.Conv2d(16, 8, 3))
+    images = torch.randn(1, 16, 9, 9)
+    with torch.inference_mode():
+        expected = layer(images)
+        layer.weight.data, layer.bias.data = layer.weight.data.to(dtype), layer.bias.data.to(dtype)
+        with torch.autocast("cpu", dtype):
+            torch.testing.assert_close(layer(images).float(), expected, atol=0.05, rtol=0)
+    assert {kind[-1] for kind in layer._packed} == {torch.float32}
+    assert packing_pays(torch.float16) is False
+
+
 def test_few_copies_of_the_weights_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = PackedConv2d(nn.Conv2d(3, 4, 1))
     with torch.inference_mode():
